@@ -1,0 +1,231 @@
+"""The one reader of settings, environment and pyproject.toml.
+
+``settings.py`` imports DBSETTINGS from the backends, and DBSETTINGS needs the project's port:
+what is used for that (:func:`project_root`, :func:`default_port`) works while the settings
+module is still being imported, and imports nothing that is slow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from .exceptions import ConfigurationError, PinError
+from .pins import TABLE, Pins, parse_pins
+from .records import recorded_ports
+
+DEFAULT_TEMPDATA = "dbdev_tempdata"
+#: Ports outside a project, as 1.2.3 had them.
+FALLBACK_PORTS = {"postgresql": 20021, "mysql": 20022}
+#: The range of derived ports. It ends below what Linux (32768) and macOS (49152) hand out.
+DERIVED_PORTS = range(20100, 30000)
+
+
+@dataclass(frozen=True)
+class Project:
+    """Where the project is and what it pins. All paths are absolute.
+
+    ``found`` is False where no project was found, and ``root`` is the working directory then.
+    """
+
+    root: Path
+    found: bool
+    pins: Pins
+
+    @property
+    def pyproject(self) -> Path:
+        return self.root / "pyproject.toml"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "dbdev.lock"
+
+
+def project() -> Project:
+    root, found = project_root()
+    return Project(root, found, _read_pins(root / "pyproject.toml", _stamp(root)))
+
+
+def project_root() -> tuple[Path, bool]:
+    """The project's root, and whether there is one.
+
+    Going up from the settings module's file: the first folder whose pyproject.toml has the
+    table ``[tool.django_dbdev]``; else the first that has a pyproject.toml; else the first
+    that has a manage.py. ``DBDEV_PROJECT_ROOT`` in the environment overrides.
+    """
+    if chosen := os.environ.get("DBDEV_PROJECT_ROOT"):
+        return Path(chosen).resolve(), True
+    return _find_root(_start())
+
+
+def _start() -> Path:
+    """The folder of the settings module; without one, of the running manage.py or ourselves."""
+    name = os.environ.get("DJANGO_SETTINGS_MODULE", "")
+    try:
+        spec = find_spec(name) if name else None
+    except (ImportError, ValueError, AttributeError):
+        spec = None
+    if spec is not None and spec.origin and Path(spec.origin).is_file():
+        return Path(spec.origin).resolve().parent
+    script = Path(sys.argv[0]) if sys.argv and sys.argv[0] else Path()
+    return script.resolve().parent if script.name == "manage.py" else Path.cwd()
+
+
+@lru_cache(maxsize=8)
+def _find_root(start: Path) -> tuple[Path, bool]:
+    candidates: dict[str, Path] = {}
+    for folder in (start, *start.parents):
+        pyproject = folder / "pyproject.toml"
+        if pyproject.is_file():
+            if TABLE.encode() in pyproject.read_bytes():
+                return folder, True
+            candidates.setdefault("pyproject", folder)
+        if (folder / "manage.py").is_file():
+            candidates.setdefault("manage", folder)
+        if (folder / ".git").exists():
+            break
+    for kind in ("pyproject", "manage"):
+        if kind in candidates:
+            return candidates[kind], True
+    return start, False
+
+
+def _stamp(root: Path) -> tuple[int, int]:
+    """What changes when pyproject.toml does, so that pins are parsed once."""
+    try:
+        status = (root / "pyproject.toml").stat()
+    except OSError:
+        return (0, 0)
+    return (status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=8)
+def _read_pins(pyproject: Path, stamp: tuple[int, int]) -> Pins:
+    if stamp == (0, 0):
+        return Pins()
+    try:
+        content = tomllib.loads(pyproject.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"{pyproject} is not valid TOML: {error}", hints=["mend the file and run this again"]
+        ) from None
+    except OSError as error:
+        raise ConfigurationError(f"{pyproject} cannot be read: {error.strerror}") from None
+    tool = content.get("tool", {})
+    if not isinstance(tool, dict):
+        raise PinError(pyproject, "tool", "must be a table")
+    return parse_pins(tool.get("django_dbdev", {}), pyproject)
+
+
+def setting(name: str, default: Any = None) -> Any:
+    """A Django setting; also from a settings module that is still being imported."""
+    from django.conf import settings
+
+    if settings.configured:
+        return getattr(settings, name, default)
+    module = sys.modules.get(os.environ.get("DJANGO_SETTINGS_MODULE", ""))
+    return getattr(module, name, default)
+
+
+def tempdata() -> Path:
+    """``DBDEV_DATADIR``, absolute: the environment, the setting, else ``dbdev_tempdata``.
+
+    A relative one is taken from the project's root.
+    """
+    chosen = os.environ.get("DBDEV_DATADIR") or setting("DBDEV_DATADIR") or DEFAULT_TEMPDATA
+    # Not resolved: a link in the path is the user's own choice of a place.
+    return Path(os.path.abspath(project_root()[0] / Path(chosen).expanduser()))
+
+
+def path_setting(name: str) -> Path | None:
+    """A setting that holds the path of a program; None where it is not set."""
+    value = setting(name)
+    return Path(value).expanduser() if value else None
+
+
+def flag(name: str) -> bool:
+    """Whether an environment variable such as ``DBDEV_LOCKED`` is switched on."""
+    return os.environ.get(name, "").lower() not in {"", "0", "false", "no", "off"}
+
+
+def store() -> Path:
+    """The folder of downloads and pristine clusters, shared by all projects of this user."""
+    if chosen := os.environ.get("DBDEV_STORE"):
+        return Path(chosen).expanduser().resolve()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("django_dbdev", appauthor=False)
+
+
+def port_variable(engine: str) -> str:
+    return f"DBDEV_{engine.upper()}_PORT"
+
+
+def default_port(engine: str, server: str) -> int:
+    """The port of DBSETTINGS: the environment, the pin, what init recorded, else derived.
+
+    Stable for one project at one path; two projects side by side differ.
+
+    :raises ConfigurationError: when the environment's value is not a port.
+    """
+    explicit = explicit_port(engine)
+    if explicit is not None:
+        return explicit
+    return recorded_ports(tempdata()).get(server) or derived_port(engine)
+
+
+def explicit_port(engine: str) -> int | None:
+    """The port that the environment or the pin sets; None where it is ours to choose."""
+    if text := os.environ.get(port_variable(engine)):
+        if text.isascii() and text.isdigit() and 1 <= int(text) <= 65535:
+            return int(text)
+        raise ConfigurationError(
+            f"{port_variable(engine)} is {text!r}, which is not a port number (1 to 65535)"
+        )
+    return project().pins.get(engine).port
+
+
+def derived_port(engine: str) -> int:
+    root, found = project_root()
+    if not found:
+        return FALLBACK_PORTS[engine]
+    digest = hashlib.sha256(f"{engine}\0{root}".encode()).digest()
+    return DERIVED_PORTS[int.from_bytes(digest[:8], "big") % len(DERIVED_PORTS)]
+
+
+def databases() -> Mapping[str, Mapping[str, Any]]:
+    """``settings.DATABASES``, with Django's defaults filled in."""
+    from django.db import connections
+
+    return connections.settings
+
+
+def database(alias: str) -> Mapping[str, Any]:
+    """The settings of one alias.
+
+    :raises ConfigurationError: when there is no such alias.
+    """
+    known = databases()
+    if alias not in known:
+        raise ConfigurationError(
+            f"There is no database alias {alias!r} in DATABASES.",
+            hints=[f"the aliases are {', '.join(sorted(known))}"],
+        )
+    return known[alias]
+
+
+def template_dirs() -> tuple[Path, ...]:
+    """``DBDEV_TEMPLATE_DIRS``: the project's own configuration templates, looked in first."""
+    chosen = setting("DBDEV_TEMPLATE_DIRS", ())
+    if isinstance(chosen, str | os.PathLike):
+        chosen = (chosen,)
+    root = project_root()[0]
+    return tuple(root / Path(folder).expanduser() for folder in chosen)

@@ -1,0 +1,218 @@
+"""Pins: what ``[tool.django_dbdev]`` of a pyproject.toml asks for.
+
+::
+
+    [tool.django_dbdev.postgresql]
+    version = "16"                  # a prefix, or a PEP 440 specifier such as ">=16.13,<17"
+    extensions = ["pg_trgm"]
+    settings = { shared_buffers = "256MB" }
+    port = 5433
+    [tool.django_dbdev.databases.reporting.postgresql]
+    version = "15"                  # what one alias has differently; the rest is inherited
+
+Everything here is a pure function of the parsed table.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .exceptions import PinError
+
+TABLE = "tool.django_dbdev"
+ENGINES = ("postgresql", "mariadb", "mysql", "sqlite")
+_KEYS = ("version", "extensions", "settings", "port")
+_PREFIX = re.compile(r"\d+(\.\d+)*")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+
+SettingValue = str | int | float | bool
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """What has to be found: an engine, in a version, with extensions.
+
+    ``version`` is a prefix ("16", "16.15"), a PEP 440 specifier (">=16.13,<17"), or empty
+    for any version.
+    """
+
+    engine: str
+    version: str = ""
+    extensions: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        wanted = f"{self.engine} {self.version}".strip()
+        return f"{wanted} with {', '.join(self.extensions)}" if self.extensions else wanted
+
+    def matches(self, version: str) -> bool:
+        """Whether ``version``, such as "16.15", satisfies the pin."""
+        if not self.version:
+            return True
+        if _PREFIX.fullmatch(self.version):
+            wanted = _release(self.version)
+            found = _release(version)
+            return (found + (0,) * len(wanted))[: len(wanted)] == wanted
+        from packaging.specifiers import SpecifierSet
+
+        return SpecifierSet(self.version).contains(version, prereleases=True)
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version))
+
+
+@dataclass(frozen=True)
+class Pin:
+    """One engine's table, checked. ``key`` is its key path, for messages."""
+
+    requirement: Requirement
+    settings: Mapping[str, SettingValue] = field(default_factory=dict)
+    port: int | None = None
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class Pins:
+    """All pins of a project: by engine, and by alias and engine where an alias differs."""
+
+    engines: Mapping[str, Pin] = field(default_factory=dict)
+    databases: Mapping[str, Mapping[str, Pin]] = field(default_factory=dict)
+
+    def get(self, engine: str, alias: str | None = None) -> Pin:
+        """The pin of ``engine`` for ``alias``; one that asks for nothing where none stands."""
+        if alias is not None and engine in self.databases.get(alias, {}):
+            return self.databases[alias][engine]
+        return self.engines.get(engine) or Pin(Requirement(engine), key=f"{TABLE}.{engine}")
+
+    def __iter__(self) -> Iterator[Pin]:
+        yield from self.engines.values()
+        for pins in self.databases.values():
+            yield from pins.values()
+
+
+def parse_pins(table: object, source: Path) -> Pins:
+    """The pins in the table ``[tool.django_dbdev]`` of ``source``.
+
+    :raises PinError: naming the key path of the first thing that is wrong.
+    """
+    tables = _table(table, source, TABLE)
+    engines = {
+        engine: _parse_pin(engine, _table(entry, source, f"{TABLE}.{engine}"), source, TABLE)
+        for engine, entry in tables.items()
+        if engine != "databases" and _known_engine(engine, source, TABLE)
+    }
+    databases: dict[str, dict[str, Pin]] = {}
+    aliases = _table(tables.get("databases", {}), source, f"{TABLE}.databases")
+    for alias, entries in aliases.items():
+        prefix = f"{TABLE}.databases.{alias}"
+        for engine, entry in _table(entries, source, prefix).items():
+            _known_engine(engine, source, prefix)
+            own = _table(entry, source, f"{prefix}.{engine}")
+            inherited = {k: v for k, v in tables.get(engine, {}).items() if k != "port"}
+            pin = _parse_pin(engine, {**inherited, **own}, source, prefix)
+            databases.setdefault(alias, {})[engine] = pin
+    return Pins(engines, databases)
+
+
+def _table(value: object, source: Path, key: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise PinError(source, key, f"must be a table, not {_kind(value)}")
+    return value
+
+
+def _known_engine(engine: str, source: Path, prefix: str) -> bool:
+    """Refuse what looks like a slip of the pen; other names belong to custom backends."""
+    if engine not in ENGINES:
+        slip = "postgresql" if engine in {"postgres", "pg"} else None
+        close = [slip] if slip else difflib.get_close_matches(engine, ENGINES, cutoff=0.75)
+        if close:
+            raise PinError(
+                source,
+                f"{prefix}.{engine}",
+                "no such engine",
+                hints=[f"did you mean [{prefix}.{close[0]}]?"],
+            )
+    return True
+
+
+def _parse_pin(engine: str, table: Mapping[str, Any], source: Path, prefix: str) -> Pin:
+    key = f"{prefix}.{engine}"
+    for name in table:
+        if name not in _KEYS:
+            close = difflib.get_close_matches(name, _KEYS)
+            hint = f"did you mean {close[0]}?" if close else f"the keys are {', '.join(_KEYS)}"
+            raise PinError(source, f"{key}.{name}", "no such key", hints=[hint])
+    return Pin(
+        Requirement(
+            engine,
+            _parse_version(table.get("version", ""), source, f"{key}.version"),
+            _parse_extensions(table.get("extensions", []), source, f"{key}.extensions"),
+        ),
+        _parse_settings(table.get("settings", {}), source, f"{key}.settings"),
+        _parse_port(table.get("port"), source, f"{key}.port"),
+        key,
+    )
+
+
+def _parse_version(value: object, source: Path, key: str) -> str:
+    if not isinstance(value, str):
+        example = f' (version = "{value}")' if isinstance(value, int | float) else ""
+        raise PinError(source, key, f"must be a string{example}, not {_kind(value)}")
+    text = value.strip()
+    if not text or _PREFIX.fullmatch(text):
+        return text
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    try:
+        SpecifierSet(text)
+    except InvalidSpecifier:
+        raise PinError(
+            source,
+            key,
+            f"{value!r} is neither a version nor a PEP 440 specifier",
+            hints=['examples: "16", "16.15", ">=16.13,<17"'],
+        ) from None
+    return text
+
+
+def _parse_extensions(value: object, source: Path, key: str) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise PinError(source, key, f"must be a list of names, not {_kind(value)}")
+    for index, name in enumerate(value):
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise PinError(source, f"{key}[{index}]", f"{name!r} is not the name of an extension")
+    return tuple(dict.fromkeys(value))
+
+
+def _parse_settings(value: object, source: Path, key: str) -> dict[str, SettingValue]:
+    settings = _table(value, source, key)
+    for name, entry in settings.items():
+        if not _NAME.fullmatch(name):
+            raise PinError(source, f"{key}.{name}", "not the name of a server setting")
+        if not isinstance(entry, str | int | float | bool):
+            raise PinError(
+                source,
+                f"{key}.{name}",
+                f"must be a string, a number or a boolean, not {_kind(entry)}",
+            )
+        if isinstance(entry, str) and any(ord(c) < 32 for c in entry):
+            raise PinError(source, f"{key}.{name}", "must be on one line, without control characters")
+    return settings
+
+
+def _parse_port(value: object, source: Path, key: str) -> int | None:
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 65535:
+        raise PinError(source, key, f"{value!r} is not a port number (1 to 65535)")
+    return value
+
+
+def _kind(value: object) -> str:
+    names = {dict: "a table", list: "a list", str: "a string", bool: "a boolean"}
+    return names.get(type(value), f"{value!r}")

@@ -1,0 +1,50 @@
+"""What ``dbdev_init`` records for later commands: the port that each server was given.
+
+The file stands beside the servers' data, ``dbdev_tempdata/servers.json``, and belongs to the
+machine, not to the project: it is not for committing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+FILE = "servers.json"
+
+
+def recorded_ports(tempdata: Path) -> dict[str, int]:
+    """Ports by server name (``PostgresBackend``). A file that cannot be read records nothing."""
+    try:
+        content = json.loads((tempdata / FILE).read_text("utf-8"))
+        ports = content["ports"]
+        return {name: port for name, port in ports.items() if isinstance(port, int)}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {}
+
+
+def record_port(tempdata: Path, server: str, port: int | None) -> None:
+    """Record ``port`` for ``server``, or forget it with None."""
+    ports = recorded_ports(tempdata)
+    if ports.get(server) == port:
+        return
+    ports.pop(server, None)
+    if port is not None:
+        ports[server] = port
+    write_atomically(tempdata / FILE, json.dumps({"ports": ports}, indent=2) + "\n")
+
+
+def write_atomically(path: Path, content: str | bytes, mode: int = 0o600) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part of it."""
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, mode)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

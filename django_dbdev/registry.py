@@ -1,0 +1,102 @@
+"""Which backend serves which database engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from .exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from .backends.base import BaseDbdevBackend
+
+#: The backend for each ``DatabaseWrapper.vendor``, for engines that wrap a built-in one.
+VENDORS = {
+    "postgresql": "django.db.backends.postgresql",
+    "sqlite": "django.db.backends.sqlite3",
+}
+
+
+class BackendRegistry(Mapping[str, "type[BaseDbdevBackend]"]):
+    """A mapping from engine string (``DATABASES[alias]["ENGINE"]``) to backend class.
+
+    Classes may be registered by dotted path; they are imported when they are asked for.
+    """
+
+    def __init__(self, backends: Mapping[str, type[BaseDbdevBackend] | str]) -> None:
+        self._backends = dict(backends)
+
+    def register(self, engine: str, backend: type[BaseDbdevBackend] | str) -> None:
+        """Use ``backend``, a class or its dotted path, for ``engine``, also in place of another."""
+        self._backends[engine] = backend
+
+    def __getitem__(self, engine: str) -> type[BaseDbdevBackend]:
+        backend = self._backends[engine]
+        if isinstance(backend, str):
+            backend = self._backends[engine] = _import(engine, backend)
+        return backend
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._backends)
+
+    def __len__(self) -> int:
+        return len(self._backends)
+
+    def for_engine(self, engine: str) -> type[BaseDbdevBackend]:
+        """The backend for ``engine``: the registered one, else that of the vendor it wraps.
+
+        :raises ConfigurationError: when neither is known, or the backend cannot be imported.
+        """
+        if engine in self._backends:
+            return self[engine]
+        vendor, problem = _vendor(engine)
+        if vendor in VENDORS:
+            return self[VENDORS[vendor]]
+        supported = "\n".join(f"  - {known}: {self._name(known)}" for known in self)
+        raise ConfigurationError(
+            f"No backend is registered for the database engine {engine!r}{problem}.\n"
+            f"Supported engines:\n{supported}",
+            hints=[
+                "register one in settings.py: from django_dbdev import backendregistry; "
+                f'backendregistry.register({engine!r}, "mypackage.backends.MyBackend")'
+            ],
+        )
+
+    def _name(self, engine: str) -> str:
+        backend = self._backends[engine]
+        if isinstance(backend, str):
+            return backend
+        return f"{backend.__module__}.{backend.__qualname__}"
+
+
+def _import(engine: str, path: str) -> type[BaseDbdevBackend]:
+    module, _, name = path.rpartition(".")
+    try:
+        backend: type[BaseDbdevBackend] = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigurationError(
+            f"The backend {path!r}, registered for {engine!r}, cannot be imported: {error}"
+        ) from error
+    return backend
+
+
+def _vendor(engine: str) -> tuple[str | None, str]:
+    """The vendor of a Django engine, and the reason where it has none."""
+    from django.core.exceptions import ImproperlyConfigured
+    from django.db.utils import load_backend
+
+    try:
+        wrapper = load_backend(engine).DatabaseWrapper
+    except (ImproperlyConfigured, ImportError, AttributeError) as error:
+        return None, f", and Django cannot load it ({str(error).splitlines()[0]})"
+    vendor: str = wrapper.vendor
+    return vendor, f" (vendor {vendor!r})"
+
+
+backendregistry = BackendRegistry(
+    {
+        "django.db.backends.postgresql": "django_dbdev.backends.postgres.PostgresBackend",
+        "django.db.backends.sqlite3": "django_dbdev.backends.sqlite.SqliteBackend",
+    }
+)
