@@ -201,7 +201,7 @@ def _parse_settings(value: object, source: Path, key: str) -> dict[str, SettingV
                 f"must be a string, a number or a boolean, not {_kind(entry)}",
             )
         if isinstance(entry, str) and any(ord(c) < 32 for c in entry):
-            raise PinError(source, f"{key}.{name}", "must be on one line, without control characters")
+            raise PinError(source, f"{key}.{name}", "must be on one line, no control characters")
     return settings
 
 

@@ -1,0 +1,1 @@
+"""How programs run: privileges, ports, sockets, readiness, and the one importer of sh."""
