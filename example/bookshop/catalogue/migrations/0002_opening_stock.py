@@ -59,7 +59,7 @@ BOOKS: tuple[dict[str, Any], ...] = (
         "publisher": "Richard and John E. Taylor",
         "published": 1843,
         "subjects": ["mathematics", "engines"],
-        "note": "The translator's notes, longer than the sketch, show how the engine would "
+        "note": "Ada Lovelace's notes, longer than the sketch, show how the engine would "
         "compute the numbers of Bernoulli.",
         "copies": [
             (
@@ -76,7 +76,7 @@ BOOKS: tuple[dict[str, Any], ...] = (
         "publisher": "Bernard Quaritch",
         "published": 1859,
         "subjects": ["poetry", "translations"],
-        "note": "Found by Rossetti's friends in the penny box outside the door.",
+        "note": "Without the name of FitzGerald, and for years in the penny box outside the door.",
         "copies": [("fair", "21000.00", {"binding": "wrappers", "provenance": ["penny box"]})],
     },
     {
