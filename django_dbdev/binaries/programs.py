@@ -1,0 +1,217 @@
+"""Asking programs that are there: which they are, whether they run here, what they lack."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from ..exceptions import ProgramError
+from .engines import Engine
+from .providers.base import Declined
+from .systems import libc
+
+#: Debian's and Fedora's package for libraries that programs from elsewhere want of the host.
+_LIBRARY_PACKAGES = {
+    "libxml2.so.2": ("libxml2", "libxml2"),
+    "libxslt.so.1": ("libxslt1.1", "libxslt"),
+    "libssl.so.3": ("libssl3", "openssl-libs"),
+    "libcrypto.so.3": ("libssl3", "openssl-libs"),
+    "libgssapi_krb5.so.2": ("libgssapi-krb5-2", "krb5-libs"),
+    "libkrb5.so.3": ("libkrb5-3", "krb5-libs"),
+    "libreadline.so.8": ("libreadline8", "readline"),
+    "liblz4.so.1": ("liblz4-1", "lz4-libs"),
+    "libzstd.so.1": ("libzstd1", "libzstd"),
+    "libz.so.1": ("zlib1g", "zlib"),
+    "libicuuc.so.72": ("libicu72", "libicu"),
+    "libossp-uuid.so.16": ("libossp-uuid16", "uuid"),
+    "libuuid.so.1": ("libuuid1", "libuuid"),
+}
+_LIBRARY_FOLDERS = ("/usr/lib/*-linux-gnu", "/lib/*-linux-gnu", "/usr/lib64", "/usr/lib")
+
+
+def list_programs(folder: Path) -> dict[str, Path]:
+    """The programs in a folder, by name; none where there is no such folder."""
+    try:
+        return {name: folder / name for name in sorted(os.listdir(folder))}
+    except OSError:
+        return {}
+
+
+def require_programs(engine: Engine, programs: Mapping[str, Path], where: object) -> None:
+    """
+    :raises Declined: when one that every installation has is missing or cannot be run.
+    """
+    missing = [
+        name
+        for name in engine.required
+        if name not in programs or not os.access(programs[name], os.X_OK)
+    ]
+    if missing:
+        raise Declined(f"{where} has no {', '.join(missing)}")
+
+
+def ask_version(engine: Engine, server: Path, environment: Mapping[str, str]) -> str:
+    """The version of an installation, such as "16.15", told by its server program.
+
+    :raises Declined: when the program cannot be run, or tells no version.
+    """
+    said = _say(server, engine.version_args, environment)
+    version = engine.parse_version(said)
+    if version is None:
+        line = (said.strip().splitlines() or [""])[0]
+        raise Declined(f"{server} is not {engine.title}: it says {line!r}")
+    return version
+
+
+def prove(engine: Engine, programs: Mapping[str, Path], environment: Mapping[str, str]) -> None:
+    """Run the programs, to see that they load on this machine and find what they need.
+
+    :raises Declined: naming what is missing, with the remedy as a hint.
+    """
+    require_programs(engine, programs, programs[engine.server].parent)
+    for name in engine.proven:
+        _say(programs[name], engine.version_args, environment)
+    _prove_time_zones(engine, programs, environment)
+
+
+def _prove_time_zones(
+    engine: Engine, programs: Mapping[str, Path], environment: Mapping[str, str]
+) -> None:
+    """Django sets the time zone when it connects, and some builds read the system's list."""
+    if engine.config_program not in programs:
+        return
+    try:
+        said = _say(programs[engine.config_program], ("--configure",), environment)
+    except Declined:
+        return
+    found = re.search(r"--with-system-tzdata=([^'\s]+)", said)
+    if found and not Path(found.group(1), "UTC").exists():
+        raise Declined(
+            f"it reads the system's time zones, and {found.group(1)} does not hold them",
+            hints=[_install("tzdata", "tzdata") or "install the time zone database (tzdata)"],
+        )
+
+
+def require_extensions(
+    engine: Engine,
+    programs: Mapping[str, Path],
+    environment: Mapping[str, str],
+    names: Iterable[str],
+    sharedir: Path | None = None,
+) -> None:
+    """
+    :param sharedir: where the engine's shared files are, if known; else it is asked.
+    :raises Declined: naming the extensions that the installation does not have.
+    """
+    wanted = list(names)
+    if not wanted or not engine.extension_file:
+        return
+    if sharedir is None:
+        if engine.config_program not in programs:
+            raise Declined(
+                f"it has no {engine.config_program} that could tell whether it has "
+                f"{', '.join(wanted)}"
+            )
+        said = _say(programs[engine.config_program], ("--sharedir",), environment)
+        sharedir = Path(said.strip())
+    missing = [n for n in wanted if not (sharedir / engine.extension_file.format(n)).is_file()]
+    if missing:
+        plural = "extensions" if len(missing) > 1 else "extension"
+        raise Declined(f"it lacks the {plural} {', '.join(missing)}", everywhere=True)
+
+
+def _say(program: Path, args: Iterable[str], environment: Mapping[str, str]) -> str:
+    """What a program says when it runs well."""
+    from ..process.command import Command
+    from ..process.run import run
+
+    command = Command(program, tuple(args), {"LC_ALL": "C", **environment})
+    try:
+        completed = run(command, check=False)
+    except ProgramError as error:
+        raise Declined(_not_started(program, error)) from None
+    if completed.status != 0:
+        raise loader_problem(program.name, completed.errors or completed.output, completed.status)
+    return completed.output
+
+
+def _not_started(program: Path, error: ProgramError) -> str:
+    if "No such file" in error.output and program.exists():
+        # The kernel says this of the interpreter: the dynamic loader of another libc.
+        return f"{program.name} was built for another C library than this system's"
+    reason = error.output or error.message
+    return f"{program.name} cannot be run: {reason}"
+
+
+def loader_problem(program: str, said: str, status: int) -> Declined:
+    """Why a program did not load, in plain words, from what the dynamic loader said."""
+    if found := re.search(r"(?:shared libraries: |shared library )([^\s:]+)", said):
+        library = found.group(1)
+        others = sorted(_same_library(library))
+        instead = f"; it has {', '.join(others)} instead, which does not fit" if others else ""
+        remedy = None if others else _install(*_LIBRARY_PACKAGES.get(library, ("", "")))
+        return Declined(
+            f"{program} needs {library}, and this system has none{instead}",
+            hints=[remedy] if remedy else [],
+        )
+    if found := re.search(r"Library not loaded: (\S+)", said):
+        return Declined(f"{program} needs {found.group(1)}, and this system has none")
+    if found := re.search(r"version [`'](GLIBC\w*_[\d.]+)' not found", said):
+        needed = found.group(1).replace("_", " ")
+        return Declined(f"{program} needs {needed}, and this system has {libc() or 'another libc'}")
+    how = f"was ended by signal {-status}" if status < 0 else f"exited with status {status}"
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return Declined(f"{program} {how}{f': {lines[-1]}' if lines else ''}")
+
+
+def _same_library(library: str) -> set[str]:
+    """Other versions of a library that the system has, such as libxml2.so.16 for libxml2.so.2."""
+    from glob import glob
+
+    stem = library.partition(".so")[0]
+    found = (path for folder in _LIBRARY_FOLDERS for path in glob(f"{folder}/{stem}.so.*"))
+    # Full versions such as libxml2.so.16.0.5 are files behind the name that programs ask for.
+    return {n for path in found if re.fullmatch(r".+\.so\.\d+", n := os.path.basename(path))}
+
+
+@lru_cache(maxsize=1)
+def _os_release() -> str:
+    for path in ("/etc/os-release", "/usr/lib/os-release"):
+        try:
+            return Path(path).read_text("utf-8", "replace")
+        except OSError:
+            continue
+    return ""
+
+
+def _install(debian: str, fedora: str) -> str | None:
+    """The command that installs a package on this system; None for systems not known here."""
+    found = re.findall(r"^ID(?:_LIKE)?=(.*)$", _os_release(), re.MULTILINE)
+    names = " ".join(found).replace('"', "").split()
+    if debian and {"debian", "ubuntu"} & set(names):
+        return f"apt-get install {debian}"
+    if fedora and {"fedora", "rhel", "centos"} & set(names):
+        return f"dnf install {fedora}"
+    return None
+
+
+def host_key() -> str:
+    """Changes when the system does, and with it perhaps which programs load. Hexadecimal."""
+    text = f"{os.uname().machine}\0{os.uname().sysname}\0{libc()}\0{_os_release()}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def installation_digest(programs: Mapping[str, Path]) -> str:
+    """Names an installation that is not ours, without reading it. Hexadecimal.
+
+    It changes when a program is replaced: by an upgrade of the system, for example.
+    """
+    lines = []
+    for name, path in sorted(programs.items()):
+        status = path.stat()
+        lines.append(f"{name}\0{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}")
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Who can provide an engine's programs. None of them knows another."""

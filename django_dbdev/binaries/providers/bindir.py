@@ -1,0 +1,49 @@
+"""Programs in one folder: what a Nix shell exports, or what is installed on the machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...pins import Requirement
+from ..engines import Engine
+from ..programs import (
+    ask_version,
+    installation_digest,
+    list_programs,
+    require_extensions,
+    require_programs,
+)
+from ..toolchain import Toolchain
+from .base import Declined
+
+
+@dataclass(frozen=True)
+class Bindir:
+    """The folder that the environment names, ``DBDEV_POSTGRESQL_BINDIR`` and its like."""
+
+    engine: Engine
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.engine.bindir_variable
+
+    def find(self, requirement: Requirement) -> Toolchain:
+        programs = list_programs(self.folder)
+        if not programs:
+            raise Declined(f"{self.folder} does not exist, or is empty")
+        require_programs(self.engine, programs, self.folder)
+        version = ask_version(self.engine, programs[self.engine.server], {})
+        if not requirement.matches(version):
+            raise Declined(f"{self.folder} has {self.engine.title} {version}")
+        require_extensions(self.engine, programs, {}, requirement.extensions)
+        required = {name: programs[name] for name in self.engine.required}
+        return Toolchain(
+            engine=self.engine.name,
+            version=version,
+            provider=self.name,
+            programs=programs,
+            digest=installation_digest(required),
+            prefix=self.folder.parent,
+        )

