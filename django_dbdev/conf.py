@@ -151,18 +151,28 @@ def path_setting(name: str) -> Path | None:
     return Path(value).expanduser() if value else None
 
 
+def path_variable(name: str) -> Path | None:
+    """An environment variable that holds a path; None where it is not set."""
+    value = os.environ.get(name)
+    return Path(value).expanduser() if value else None
+
+
 def flag(name: str) -> bool:
     """Whether an environment variable such as ``DBDEV_LOCKED`` is switched on."""
     return os.environ.get(name, "").lower() not in {"", "0", "false", "no", "off"}
 
 
 def store() -> Path:
-    """The folder of downloads and pristine clusters, shared by all projects of this user."""
+    """The folder of downloads and pristine clusters, shared by all projects of this user.
+
+    Root's is the system's cache: a server's own account could not enter a closed ``/root``.
+    """
     if chosen := os.environ.get("DBDEV_STORE"):
         return Path(chosen).expanduser().resolve()
-    from platformdirs import user_cache_path
+    from platformdirs import site_cache_path, user_cache_path
 
-    return user_cache_path("django_dbdev", appauthor=False)
+    folder = site_cache_path if os.geteuid() == 0 else user_cache_path
+    return folder("django_dbdev", appauthor=False)
 
 
 def port_variable(engine: str) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .exceptions import ConfigurationError
 
@@ -16,6 +17,14 @@ VENDORS = {
     "postgresql": "django.db.backends.postgresql",
     "sqlite": "django.db.backends.sqlite3",
 }
+
+
+@dataclass(frozen=True)
+class ServerOf:
+    """The server of an alias: its name, and all aliases that share it."""
+
+    name: str
+    aliases: tuple[str, ...]
 
 
 class BackendRegistry(Mapping[str, "type[BaseDbdevBackend]"]):
@@ -62,6 +71,32 @@ class BackendRegistry(Mapping[str, "type[BaseDbdevBackend]"]):
                 f'backendregistry.register({engine!r}, "mypackage.backends.MyBackend")'
             ],
         )
+
+    def server_of(self, alias: str, databases: Mapping[str, Mapping[str, Any]]) -> ServerOf:
+        """Which server serves ``alias``: aliases share one with the same backend, HOST and PORT.
+
+        The first server of a backend ("default" first, then in the order of DATABASES) bears
+        the class's name, further ones that of their first alias as well.
+        """
+        backend = self.for_engine(databases[alias]["ENGINE"])
+        servers: dict[tuple[str, str], list[str]] = {}
+        for other in sorted(databases, key=lambda name: name != "default"):
+            settings = databases[other]
+            if other != alias and not self._serves(settings["ENGINE"], backend):
+                continue
+            place = (str(settings.get("HOST") or ""), str(settings.get("PORT") or ""))
+            servers.setdefault(place, []).append(other)
+        for index, aliases in enumerate(servers.values()):
+            if alias in aliases:
+                suffix = f"-{aliases[0]}" if index else ""
+                return ServerOf(f"{backend.__name__}{suffix}", tuple(aliases))
+        raise AssertionError("the alias is among its own servers")
+
+    def _serves(self, engine: str, backend: type[BaseDbdevBackend]) -> bool:
+        try:
+            return self.for_engine(engine) is backend
+        except ConfigurationError:
+            return False
 
     def _name(self, engine: str) -> str:
         backend = self._backends[engine]

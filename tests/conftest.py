@@ -1,9 +1,171 @@
+"""Real projects in temporary folders, whose servers are stopped when the test ends."""
+
 from __future__ import annotations
 
+import json
 import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import psutil
+import pytest
+
+#: What the developer's own environment must not decide.
+_OURS = re.compile(r"DBDEV_|PG|DJANGO_|NO_COLOR|FORCE_COLOR")
+
+SETTINGS = """
 from pathlib import Path
 
-import pytest
+from django_dbdev.backends.postgres import DBSETTINGS
+
+BASE_DIR = Path(__file__).parent
+SECRET_KEY = "for tests"
+DEBUG = True
+USE_TZ = True
+INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "django_dbdev"]
+DATABASES = {"default": DBSETTINGS}
+"""
+
+MANAGE = """
+import os, sys
+os.environ["DJANGO_SETTINGS_MODULE"] = "settings"
+from django.core.management import execute_from_command_line
+execute_from_command_line(sys.argv)
+"""
+
+
+@dataclass
+class Result:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def all(self) -> str:
+        return self.out + self.err
+
+    def ok(self) -> Result:
+        assert self.status == 0, self.all
+        return self
+
+    def failed(self, status: int | None = None) -> Result:
+        """The command failed as commands do: with its own words and no traceback."""
+        assert self.status != 0, self.all
+        assert "Traceback" not in self.all, self.all
+        if status is not None:
+            assert self.status == status, self.all
+        return self
+
+
+@dataclass
+class Project:
+    """A Django project of its own, driven as a user drives it: by processes of manage.py."""
+
+    root: Path
+    store: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def write(self, name: str, content: str) -> Path:
+        file = self.root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(dedent(content), "utf-8")
+        return file
+
+    def pin(self, table: str) -> None:
+        self.write("pyproject.toml", table)
+
+    def settings(self, extra: str = "", base: str = SETTINGS) -> None:
+        self.write("settings.py", base + "\n" + dedent(extra))
+
+    def env(self, **more: str) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if not _OURS.match(k)}
+        return {**kept, "DBDEV_STORE": str(self.store), **self.environment, **more}
+
+    def manage(
+        self, *args: str, input: str | None = "", cwd: Path | None = None, **environment: str
+    ) -> Result:
+        done = subprocess.run(
+            [sys.executable, str(self.root / "manage.py"), *args],
+            cwd=cwd or self.root,
+            env=self.env(**environment),
+            input=input,
+            capture_output=True,
+            text=True,
+            timeout=180,
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *args: str, **how: Any) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, str(self.root / "manage.py"), *args],
+            cwd=self.root,
+            env=self.env(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            **how,
+        )
+
+    def info(self, *args: str) -> dict[str, Any]:
+        loaded: dict[str, Any] = json.loads(
+            self.manage("dbdev_serverinfo", "--format", "json", *args).ok().out
+        )
+        return loaded
+
+    def sql(self, statement: str, alias: str = "default") -> list[list[Any]]:
+        """Rows, as Django's own connection of the alias gives them."""
+        script = (
+            "import json, sys; from django.db import connections\n"
+            f"c = connections[{alias!r}].cursor(); c.execute({statement!r})\n"
+            "print(json.dumps(c.fetchall() if c.description else [], default=str))"
+        )
+        rows: list[list[Any]] = json.loads(
+            self.manage("shell", "--no-imports", "-c", script).ok().out.splitlines()[-1]
+        )
+        return rows
+
+    @property
+    def tempdata(self) -> Path:
+        return self.root / "dbdev_tempdata"
+
+    def servers(self) -> list[psutil.Process]:
+        """All processes that work in this project's folder."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if Path(process.cwd()).is_relative_to(self.root) and process.pid != os.getpid():
+                    found.append(process)
+            except (psutil.Error, OSError):
+                continue
+        return found
+
+    def clean_up(self) -> None:
+        for pid_file in self.root.rglob("postmaster.pid"):
+            try:
+                pid = int(pid_file.read_text().split()[0])
+                process = psutil.Process(pid)
+                if Path(process.cwd()) == pid_file.parent.resolve():
+                    process.send_signal(signal.SIGQUIT)
+            except (psutil.Error, OSError, ValueError, IndexError):
+                continue
+        deadline = time.monotonic() + 10
+        while self.servers() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        left = self.servers()
+        for process in left:
+            process.kill()
+        assert not left, f"processes were left behind: {left}"
+        shutil.rmtree(self.root, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +176,40 @@ def store(pytestconfig: pytest.Config) -> Path:
     cache = pytestconfig.cache
     assert cache is not None
     return cache.mkdir("dbdev-store")
+
+
+ProjectFactory = Callable[..., Project]
+
+
+@pytest.fixture
+def new_project(tmp_path: Path, store: Path) -> Iterator[ProjectFactory]:
+    """Makes projects: ``new_project("name", pin="…", settings="…")``."""
+    made: list[Project] = []
+
+    def make(
+        name: str = "project",
+        *,
+        pin: str = '[tool.django_dbdev.postgresql]\nversion = "18"\n',
+        settings: str = "",
+        base: str = SETTINGS,
+        store: Path = store,
+        environment: Mapping[str, str] | None = None,
+    ) -> Project:
+        root = tmp_path / name
+        root.mkdir(parents=True)
+        project = Project(root, store, dict(environment or {}))
+        project.write("manage.py", MANAGE)
+        project.settings(settings, base)
+        if pin:
+            project.pin(pin)
+        made.append(project)
+        return project
+
+    yield make
+    for project in made:
+        project.clean_up()
+
+
+@pytest.fixture
+def project(new_project: ProjectFactory) -> Project:
+    return new_project()

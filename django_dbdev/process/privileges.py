@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..exceptions import ProgramError, ServerError
+
 _CLONE_NEWUSER = 0x10000000
 #: The kernel shows every uid that a namespace does not map as this one.
 _OVERFLOW_UID = 65534
@@ -126,6 +128,68 @@ def dedicated_identity() -> Identity | None:
         if account.pw_uid != 0:
             return Identity("setuid", account.pw_uid, account.pw_gid)
     return None
+
+
+def choose_identity(program: Path, *ways: Path) -> Identity:
+    """The identity for new data: what ``program`` really starts under.
+
+    :param ways: folders below which the server reads and writes. For an account of its own
+        they are opened for passing through, not for reading; what is above them must be open.
+    :raises ServerError: when no way works, saying what was tried.
+    """
+    if not needs_identity():
+        return DIRECT
+    from .command import Command
+    from .run import run
+
+    probe = Command(program, ("--version",))
+    tried = []
+    candidates = [namespace_identity()]
+    if os.geteuid() == 0 and (dedicated := dedicated_identity()):
+        candidates.append(dedicated)
+    for identity in candidates:
+        if identity.kind == "setuid":
+            for way in ways:
+                _open_way(way)
+            closed = _first_closed(identity, *ways, program.resolve().parent)
+            if closed is not None:
+                tried.append(f"as {identity.account}: it may not enter {closed}")
+                continue
+        try:
+            run(probe, identity=identity)
+        except ProgramError as error:
+            tried.append(f"{_describe(identity)}: {error.output or error.message}")
+            continue
+        return identity
+    who = "root" if os.geteuid() == 0 else f"uid {os.geteuid()}, which has no account"
+    listing = "".join(f"\n  - {each}" for each in tried)
+    raise ServerError(
+        f"PostgreSQL does not run as {who}, and no other way works here:{listing}",
+        hints=[
+            "run this as a normal user, or give the project's folder to one",
+            "or put the project and DBDEV_STORE where every account may enter",
+            "or allow user namespaces (Docker: --security-opt seccomp=unconfined)",
+        ],
+    )
+
+
+def _describe(identity: Identity) -> str:
+    return "in a user namespace" if identity.kind == "namespace" else f"as {identity.account}"
+
+
+def _first_closed(identity: Identity, *paths: Path) -> Path | None:
+    for path in paths:
+        closed = reachable_by(identity.uid, identity.gid, path)
+        if closed is not None:
+            return closed
+    return None
+
+
+def _open_way(folder: Path) -> None:
+    """Let everybody pass through a folder of ours; its contents keep their own modes."""
+    mode = folder.stat().st_mode & 0o777
+    if mode & 0o011 != 0o011:
+        folder.chmod(mode | 0o011)
 
 
 def needs_identity() -> bool:

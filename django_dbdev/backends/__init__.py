@@ -1,0 +1,1 @@
+"""One module per engine: what is run, and when."""

@@ -1,0 +1,206 @@
+"""The published contract for backends.
+
+settings.py may import a custom backend, and with it this module: nothing here needs Django to
+be set up before a method is called, and nothing slow is imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from .. import conf
+from ..reporting import SILENT, Reporter
+
+if TYPE_CHECKING:
+    from django.core.management.base import BaseCommand, OutputWrapper
+
+    from .info import ServerInfo
+
+
+class BaseDbdevBackend:
+    """Abstract base class for dbdev backends.
+
+    A backend overrides :meth:`init`, :meth:`destroy`, :meth:`run_database_server_in_foreground`,
+    :meth:`start_database_server`, :meth:`stop_database_server`, :meth:`backup`,
+    :meth:`restore` and :meth:`serverinfo`; its module has a dict ``DBSETTINGS``, and a Django
+    template ``django_dbdev/<class name in lower case>.rst`` holds its guide.
+
+    :param command: A Django management command. Always a subclass of
+        ``django_dbdev.management.commands._base.BaseDbdevCommand``, which knows the alias.
+    """
+
+    #: Whether :meth:`info` tells in a structure what :meth:`serverinfo` prints.
+    has_info: ClassVar[bool] = False
+
+    def __init__(self, command: BaseCommand) -> None:
+        self.command = command
+
+    # What a backend does.
+
+    def init(self) -> None:
+        """Create the database and grant the required privileges to the database user."""
+        raise NotImplementedError
+
+    def destroy(self) -> None:
+        """Remove all the files for the database, typically after stopping its server."""
+        raise NotImplementedError
+
+    def reinit(self) -> None:
+        """Destroy and re-initialize."""
+        self.destroy()
+        self.init()
+
+    def run_database_server_in_foreground(self) -> None:
+        """Run the database server in the foreground."""
+        raise NotImplementedError
+
+    def start_database_server(self) -> None:
+        """Start the database server in the background."""
+        raise NotImplementedError
+
+    def stop_database_server(self) -> None:
+        """Stop the server that :meth:`start_database_server` started."""
+        raise NotImplementedError
+
+    def backup(self, directory: str) -> None:
+        """Create a backup of the database in ``directory``."""
+        raise NotImplementedError
+
+    def restore(self, directory: str) -> None:
+        """Restore a backup that :meth:`backup` created in ``directory``."""
+        raise NotImplementedError
+
+    def serverinfo(self) -> None:
+        """Print information about the server, at least whether it runs."""
+        raise NotImplementedError
+
+    def info(self) -> ServerInfo:
+        """What there is to know of the server; for backends with :attr:`has_info`."""
+        raise NotImplementedError
+
+    def check(self) -> None:
+        """Look for mistakes in the settings, for Django's system checks; fetches nothing.
+
+        :raises DbdevError: the first mistake. A backend need not look for any.
+        """
+
+    def guide(self) -> str:
+        """Useful commands and tips for this database, in reStructuredText.
+
+        Renders ``django_dbdev/<class name in lower case>.rst`` with ``backend`` (this object)
+        and ``dbsettings`` (the module's DBSETTINGS, with what the alias sets differently).
+        """
+        from ..guide import render_template
+
+        module = importlib.import_module(type(self).__module__)
+        return render_template(
+            f"django_dbdev/{type(self).__name__.lower()}.rst",
+            {
+                "backend": self,
+                "dbsettings": {**getattr(module, "DBSETTINGS", {}), **self.dbsettings},
+            },
+        )
+
+    # Helpers.
+
+    @property
+    def alias(self) -> str:
+        """The database alias that the command was called for."""
+        return getattr(self.command, "alias", "default")
+
+    @property
+    def dbsettings(self) -> Mapping[str, Any]:
+        """``settings.DATABASES`` for the alias."""
+        return conf.database(self.alias)
+
+    @property
+    def server_name(self) -> str:
+        """The name of the alias's server: the class's name, with the alias for further ones."""
+        return getattr(self.command, "server_name", None) or type(self).__name__
+
+    @property
+    def server_aliases(self) -> Sequence[str]:
+        """All aliases that share the server, this one among them."""
+        return getattr(self.command, "server_aliases", None) or (self.alias,)
+
+    @property
+    def reporter(self) -> Reporter:
+        """Where facts and warnings go."""
+        return getattr(self.command, "reporter", SILENT)
+
+    @property
+    def tempdata(self) -> Path:
+        """The folder below which all state of this project is."""
+        return conf.tempdata()
+
+    @property
+    def datadir(self) -> str:
+        """The path of the data directory. It is created if it does not exist."""
+        self.create_datadir_if_not_exists()
+        return str(self._datadir)
+
+    @property
+    def _datadir(self) -> Path:
+        return self.tempdata / self.server_name
+
+    def create_datadir_if_not_exists(self) -> None:
+        """Create :attr:`datadir` if it does not exist, for ourselves alone."""
+        make_tempdata(self.tempdata)
+        self._datadir.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def remove_datadir(self) -> None:
+        """Remove the :attr:`datadir`."""
+        remove_tree(self._datadir)
+
+    @property
+    def stdout(self) -> OutputWrapper:
+        """Shortcut for ``self.command.stdout``. Use for normal messages."""
+        return self.command.stdout
+
+    @property
+    def stderr(self) -> OutputWrapper:
+        """Shortcut for ``self.command.stderr``. Use for error messages."""
+        return self.command.stderr
+
+    @property
+    def root_backupdir(self) -> str:
+        """The path of the directory in which the backups of this backend are."""
+        return str(self.tempdata / f"{self.server_name}-backups")
+
+    def create_timestamped_backupdir(self, name: str | None = None) -> str:
+        """Create a directory named by the time in :attr:`root_backupdir`.
+
+        :returns: The path of the created directory.
+        """
+        make_tempdata(self.tempdata)
+        suffix = f".{name}" if name else ""
+        directory = Path(self.root_backupdir) / f"backup-{timestamp()}{suffix}"
+        directory.mkdir(mode=0o700, parents=True)
+        return str(directory)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder, renamed first: half a folder never bears the name of a whole one."""
+    if not folder.exists():
+        return
+    doomed = folder.with_name(f".{folder.name.lstrip('.')}.{timestamp()}.removed")
+    folder.rename(doomed)
+    shutil.rmtree(doomed)
+
+
+def timestamp() -> str:
+    """The local time to the microsecond, as 1.2.3 wrote it into names."""
+    return datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
+
+
+def make_tempdata(folder: Path) -> None:
+    """Make the folder for all state, which keeps itself out of git."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    ignore = folder / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("# Made by django_dbdev: local to this machine.\n*\n", "utf-8")

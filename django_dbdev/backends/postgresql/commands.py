@@ -1,0 +1,57 @@
+"""The command lines of PostgreSQL's programs: pure functions, nothing is run here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from ...binaries.toolchain import Toolchain
+from ...process.command import Command
+
+#: The superuser of every cluster, reached over the socket by the account that runs the server.
+SUPERUSER = "postgres"
+#: MB. Clones copy one segment at least, and archives of a development server stay small.
+WAL_SEGMENT = 1
+
+
+def locale_arguments(major: int, override: str | None) -> tuple[str, ...]:
+    """A locale that is the same everywhere.
+
+    From 17 on the server brings C.UTF-8 itself (the builtin provider); before that the C
+    library's, which Debian, Fedora, Alpine and recent macOS have. ``override`` is a locale of
+    the C library.
+    """
+    if override:
+        return (f"--locale={override}",)
+    if major >= 17:
+        return ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
+    return ("--locale=C.UTF-8",)
+
+
+def initdb(toolchain: Toolchain, datadir: Path, locale: tuple[str, ...]) -> Command:
+    """Make an empty cluster, on disk when the program ends."""
+    return server_program(
+        toolchain,
+        "initdb",
+        f"--pgdata={datadir}",
+        f"--username={SUPERUSER}",
+        "--encoding=UTF8",
+        *locale,
+        "--auth-local=peer",
+        "--auth-host=scram-sha-256",
+        f"--wal-segsize={WAL_SEGMENT}",
+    )
+
+
+def postgres(toolchain: Toolchain, datadir: Path, *options: str) -> Command:
+    """The server itself; everything else stands in the datadir's configuration."""
+    return server_program(toolchain, "postgres", "-D", str(datadir), *options)
+
+
+def server_program(toolchain: Toolchain, name: str, *args: str) -> Command:
+    """A program that works on a datadir, free of the user's PG* variables and locale."""
+    environment = {**toolchain.environment, "LC_ALL": "C", "TZ": "UTC"}
+    if sys.platform == "darwin":
+        # The system's locale functions start threads otherwise, which the server refuses.
+        environment["LC_ALL"] = "en_US.UTF-8"
+    return Command(toolchain.program(name), args, environment, hidden=("PG", "LC_", "LANG"))

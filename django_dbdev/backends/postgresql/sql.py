@@ -1,0 +1,224 @@
+"""What is asked of a running server, through the driver that Django itself would use.
+
+Names and passwords are quoted by the driver's own quoting (its module ``sql``), which psycopg 3
+and psycopg2 offer alike.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ...exceptions import ConfigurationError, ForeignServerError, ServerError
+from .commands import SUPERUSER
+
+
+class Cursor(Protocol):
+    """What is used of a driver's cursor."""
+
+    connection: Any
+
+    def execute(self, statement: Any, parameters: Any = None) -> object: ...
+    def fetchone(self) -> tuple[Any, ...] | None: ...
+    def fetchall(self) -> list[tuple[Any, ...]]: ...
+
+
+@dataclass(frozen=True)
+class Login:
+    """Where and as whom to connect. ``host`` may be a socket's folder."""
+
+    host: str
+    port: int
+    database: str
+    user: str
+    password: str = ""
+
+
+@dataclass(frozen=True)
+class Account:
+    """A role with its password, and the database that it owns."""
+
+    user: str
+    password: str
+    database: str
+
+
+def superuser(socket_directory: Path, port: int) -> Login:
+    return Login(str(socket_directory), port, "postgres", SUPERUSER)
+
+
+@contextmanager
+def connect(login: Login) -> Iterator[Cursor]:
+    """A cursor, each statement its own transaction.
+
+    :raises ServerError: when the server refuses; ``__cause__`` is the driver's error.
+    """
+    driver = _driver()
+    try:
+        connection = driver.connect(
+            host=login.host,
+            port=login.port,
+            dbname=login.database,
+            user=login.user,
+            password=login.password,
+            connect_timeout=10,
+            application_name="django_dbdev",
+            # Not what PGOPTIONS, PGSSLMODE and the like of the user's would make of it.
+            options="",
+            sslmode="disable",
+            gssencmode="disable",
+        )
+    except driver.Error as error:
+        raise ServerError(
+            f"The server on {login.host}:{login.port} refused {login.user!r} "
+            f"(database {login.database!r}): {str(error).strip()}"
+        ) from error
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            yield cursor
+    finally:
+        connection.close()
+
+
+def _driver() -> Any:
+    """psycopg 3, else psycopg2: the order in which Django prefers them.
+
+    Not Django's own connection: opening one sends signals, on which apps query the alias.
+    """
+    try:
+        import psycopg
+    except ImportError:
+        try:
+            import psycopg2
+        except ImportError:
+            raise ConfigurationError(
+                "No PostgreSQL driver for Python is installed.",
+                hints=["install one: pip install 'django_dbdev[postgresql]'"],
+            ) from None
+        return psycopg2
+    return psycopg
+
+
+def _quoting() -> Any:
+    """The driver's module ``sql``."""
+    return importlib.import_module(f"{_driver().__name__}.sql")
+
+
+def prove_identity(cursor: Cursor, datadir: Path) -> None:
+    """Make sure that the server's data directory is ``datadir``.
+
+    :raises ForeignServerError: when it is another one.
+    """
+    answered = Path(scalar(cursor, "SHOW data_directory"))
+    if answered.resolve() != datadir.resolve():
+        raise ForeignServerError(
+            f"The server that answers works on {answered}, not on {datadir}: it is not touched."
+        )
+
+
+def scalar(cursor: Cursor, statement: str, parameters: Sequence[object] = ()) -> Any:
+    """The first column of the first row; None where there is no row."""
+    cursor.execute(statement, parameters or None)
+    row = cursor.fetchone()
+    return None if row is None else row[0]
+
+
+def ensure_role(cursor: Cursor, account: Account) -> bool:
+    """Create the role, or set its password and rights. True when it was created.
+
+    It is a superuser: a developer's role creates test databases and extensions, and the
+    server holds nothing but the project's own data. 1.2.3 did the same.
+    """
+    sql = _quoting()
+
+    exists = scalar(cursor, "SELECT 1 FROM pg_roles WHERE rolname = %s", [account.user])
+    cursor.execute(
+        sql.SQL("{} ROLE {} WITH SUPERUSER LOGIN PASSWORD {}").format(
+            sql.SQL("ALTER" if exists else "CREATE"),
+            sql.Identifier(account.user),
+            sql.Literal(_verifier(cursor, account)),
+        )
+    )
+    return not exists
+
+
+def _verifier(cursor: Cursor, account: Account) -> str:
+    """The SCRAM verifier, made by libpq here: the password itself could end in a server log."""
+    connection = cursor.connection
+    if hasattr(connection, "pgconn"):
+        encrypted: bytes = connection.pgconn.encrypt_password(
+            account.password.encode(), account.user.encode(), b"scram-sha-256"
+        )
+        return encrypted.decode()
+    from psycopg2.extensions import encrypt_password
+
+    return str(encrypt_password(account.password, account.user, connection, "scram-sha-256"))
+
+
+def ensure_database(cursor: Cursor, account: Account) -> bool:
+    """Create the database, owned by the role. True when it was created."""
+    sql = _quoting()
+
+    if scalar(cursor, "SELECT 1 FROM pg_database WHERE datname = %s", [account.database]):
+        return False
+    cursor.execute(
+        sql.SQL("CREATE DATABASE {} OWNER {}").format(
+            sql.Identifier(account.database), sql.Identifier(account.user)
+        )
+    )
+    return True
+
+
+def ensure_extensions(cursor: Cursor, extensions: Sequence[str]) -> list[str]:
+    """Create the extensions that the pin names; those that were missing."""
+    sql = _quoting()
+
+    created = []
+    for name in extensions:
+        if not scalar(cursor, "SELECT 1 FROM pg_extension WHERE extname = %s", [name]):
+            cursor.execute(sql.SQL("CREATE EXTENSION {} CASCADE").format(sql.Identifier(name)))
+            created.append(name)
+    return created
+
+
+def pending_restart(cursor: Cursor) -> list[str]:
+    """The names of settings that wait for a restart."""
+    cursor.execute("SELECT name FROM pg_settings WHERE pending_restart ORDER BY name")
+    return [name for (name,) in cursor.fetchall()]
+
+
+def account_of(settings: Mapping[str, Any], alias: str) -> Account:
+    """What the alias's settings ask for.
+
+    :raises ConfigurationError: when a name is missing or cannot be one.
+    """
+    for key in ("NAME", "USER"):
+        value = settings.get(key)
+        where = f"DATABASES[{alias!r}][{key!r}]"
+        if not value or not isinstance(value, str):
+            raise ConfigurationError(
+                f"{where} is empty.", hints=["use DBSETTINGS, or name it in settings.py"]
+            )
+        if "\0" in value:
+            raise ConfigurationError(f"{where} contains a zero byte, which no name can have.")
+        if len(value.encode()) > 63:
+            raise ConfigurationError(
+                f"{where} has {len(value.encode())} bytes; PostgreSQL's names have at most 63."
+            )
+    password = str(settings.get("PASSWORD") or "")
+    if not password:
+        raise ConfigurationError(
+            f"DATABASES[{alias!r}]['PASSWORD'] is empty; over TCP the server asks for one.",
+            hints=["use DBSETTINGS, or set one in settings.py"],
+        )
+    if "\0" in password or "\n" in password:
+        raise ConfigurationError(
+            f"DATABASES[{alias!r}]['PASSWORD'] contains a zero byte or a line break, "
+            "which no password can have."
+        )
+    return Account(settings["USER"], password, settings["NAME"])

@@ -1,0 +1,120 @@
+"""SQLite: a file in the datadir, and no server."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+from .. import conf
+from ..exceptions import ConfigurationError
+from .base import BaseDbdevBackend, make_tempdata
+from .info import ServerInfo, describe
+
+ENGINE = "sqlite"
+
+DBSETTINGS: dict[str, Any] = {
+    "ENGINE": "django.db.backends.sqlite3",
+    "NAME": conf.tempdata() / "SqliteBackend" / "dbdev.sqlite3",
+}
+
+#: What SQLite keeps beside a database file. Source: its documentation, "Temporary Files".
+_COMPANIONS = ("-journal", "-wal", "-shm")
+
+
+class SqliteBackend(BaseDbdevBackend):
+    """SQLite. Starting and stopping says that there is nothing to start."""
+
+    has_info: ClassVar[bool] = True
+
+    @cached_property
+    def database(self) -> Path:
+        """The database's file.
+
+        :raises ConfigurationError: when the alias has no file, as with ``:memory:``.
+        """
+        name = str(self.dbsettings.get("NAME") or "")
+        if not name or name == ":memory:" or name.startswith("file:"):
+            raise ConfigurationError(
+                f"DATABASES[{self.alias!r}]['NAME'] is {name!r}, which is not a file.",
+                hints=["use DBSETTINGS of django_dbdev.backends.sqlite, or name a file"],
+            )
+        return conf.project_root()[0] / name
+
+    def init(self) -> None:
+        make_tempdata(self.tempdata)
+        if self.database.parent == self._datadir:
+            self.create_datadir_if_not_exists()
+        existed = self.database.is_file()
+        if existed:
+            self._check()
+        elif not self.database.parent.is_dir():
+            raise ConfigurationError(f"There is no folder {self.database.parent} for the database.")
+        else:
+            self._create()
+        self.reporter.fact(f"{'Found' if existed else 'Created'} {self.database}")
+
+    def destroy(self) -> None:
+        removed = [file for file in self._files() if file.exists()]
+        for file in removed:
+            file.unlink()
+        if self._datadir.is_dir() and not any(self._datadir.iterdir()):
+            self.remove_datadir()
+        self.reporter.fact(
+            f"Removed {self.database}" if removed else f"There is nothing at {self.database}"
+        )
+
+    def start_database_server(self) -> None:
+        self.reporter.fact("SQLite has no server to start")
+
+    def stop_database_server(self) -> None:
+        self.reporter.fact("SQLite has no server to stop")
+
+    def run_database_server_in_foreground(self) -> None:
+        self.reporter.fact("SQLite has no server to run")
+
+    def serverinfo(self) -> None:
+        self.stdout.write(describe(self.info()))
+
+    def info(self) -> ServerInfo:
+        files = [file for file in self._files() if file.exists()]
+        url = f"sqlite:///{quote(str(self.database))}"
+        return ServerInfo(
+            alias=self.alias,
+            engine=ENGINE,
+            running=False,
+            initialised=bool(files),
+            datadir=self.database.parent,
+            databases={self.alias: str(self.database)},
+            version=sqlite3.sqlite_version,
+            provider="Python",
+            environment={"DATABASE_URL": url},
+            url=url,
+            size=sum(file.stat().st_size for file in files) if files else None,
+            has_server=False,
+        )
+
+    def _files(self) -> Sequence[Path]:
+        name = self.database.name
+        return [self.database, *(self.database.with_name(name + end) for end in _COMPANIONS)]
+
+    def _create(self) -> None:
+        """An empty file is an empty database; for ourselves alone."""
+        self.database.touch(mode=0o600)
+
+    def _check(self) -> None:
+        """Refuse a file that is something else, before anything writes to it."""
+        try:
+            connection = sqlite3.connect(f"file:{quote(str(self.database))}?mode=ro", uri=True)
+            try:
+                connection.execute("PRAGMA schema_version").fetchone()
+            finally:
+                connection.close()
+        except sqlite3.DatabaseError as error:
+            raise ConfigurationError(
+                f"{self.database} is not a database that SQLite can read: {error}",
+                hints=["move it away, or name another file in DATABASES"],
+            ) from None

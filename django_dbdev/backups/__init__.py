@@ -1,0 +1,1 @@
+"""Copies of data: names, manifests, snapshots, dumps, atomic replacement."""

@@ -1,0 +1,121 @@
+"""System checks: what is wrong with the set-up, before a command stumbles over it.
+
+================== ======= ==========================================================
+id                 level   meaning
+================== ======= ==========================================================
+django_dbdev.E001  error   a pin is malformed, or what is set explicitly does not satisfy it
+django_dbdev.E002  error   aliases share one port, and so one server, but differ
+django_dbdev.W001  warning the data directory is not ignored by git
+django_dbdev.W002  warning HOST is not this machine's loopback
+django_dbdev.W003  warning django_dbdev is installed although DEBUG is off
+================== ======= ==========================================================
+
+They run nothing and fetch nothing: ``manage.py check`` stays as fast as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core import checks
+
+from . import conf
+from .backends.base import BaseDbdevBackend
+from .exceptions import ConfigurationError, DbdevError
+from .registry import backendregistry
+
+TAG = "django_dbdev"
+_LOOPBACK = {"", "localhost", "127.0.0.1", "::1"}
+
+
+@checks.register(TAG)
+def check_setup(**kwargs: Any) -> list[checks.CheckMessage]:
+    return [*_project_checks(), *_alias_checks()]
+
+
+def _project_checks() -> Iterator[checks.CheckMessage]:
+    try:
+        conf.project()
+    except DbdevError as error:
+        yield _error(error, "E001")
+        return
+    if not settings.DEBUG:
+        yield checks.Warning(
+            "django_dbdev is in INSTALLED_APPS although DEBUG is off.",
+            hint="It is for development: list it in the development settings only.",
+            id=f"{TAG}.W003",
+        )
+    folder = conf.tempdata()
+    if folder.is_dir() and not _keeps_out_of_git(folder):
+        yield checks.Warning(
+            f"The data directory {folder} is not ignored by git.",
+            hint=f"Put a file {folder / '.gitignore'} with the line * there.",
+            id=f"{TAG}.W001",
+        )
+
+
+def _alias_checks() -> Iterator[checks.CheckMessage]:
+    databases = conf.databases()
+    seen: set[str] = set()
+    for alias, alias_settings in databases.items():
+        backend = _backend(alias, databases)
+        if backend is None:
+            continue
+        if str(alias_settings.get("HOST") or "") not in _LOOPBACK:
+            yield checks.Warning(
+                f"DATABASES[{alias!r}]['HOST'] is {alias_settings['HOST']!r}, "
+                "not this machine's loopback.",
+                hint="django_dbdev does not start a server there; use DBSETTINGS.",
+                id=f"{TAG}.W002",
+            )
+            continue
+        if backend.server_name in seen:
+            continue
+        seen.add(backend.server_name)
+        try:
+            backend.check()
+        except DbdevError as error:
+            shared = len(backend.server_aliases) > 1 and isinstance(error, ConfigurationError)
+            yield _error(error, "E002" if shared else "E001")
+
+
+def _error(error: DbdevError, number: str) -> checks.Error:
+    return checks.Error(error.message, hint=" ".join(error.hints) or None, id=f"{TAG}.{number}")
+
+
+class _Alias:
+    """What a backend needs to know of the command that called it; here there is none."""
+
+    def __init__(self, alias: str, server_name: str, server_aliases: tuple[str, ...]) -> None:
+        self.alias = alias
+        self.server_name = server_name
+        self.server_aliases = server_aliases
+
+
+def _backend(alias: str, databases: Mapping[str, Mapping[str, Any]]) -> BaseDbdevBackend | None:
+    """The alias's backend; None for an engine that is nobody's, which the commands report."""
+    try:
+        server = backendregistry.server_of(alias, databases)
+        backend = backendregistry.for_engine(databases[alias]["ENGINE"])
+    except DbdevError:
+        return None
+    return backend(_Alias(alias, server.name, server.aliases))  # type: ignore[arg-type]
+
+
+def _keeps_out_of_git(folder: Path) -> bool:
+    """Whether the folder's own .gitignore, or that of a folder above, covers it."""
+    own = folder / ".gitignore"
+    if own.is_file() and "*" in own.read_text("utf-8", "replace").split():
+        return True
+    for above in folder.parents:
+        ignore = above / ".gitignore"
+        if ignore.is_file():
+            lines = {line.strip().strip("/") for line in ignore.read_text("utf-8").splitlines()}
+            if str(folder.relative_to(above)) in lines or folder.name in lines:
+                return True
+        if (above / ".git").exists():
+            return False
+    return True

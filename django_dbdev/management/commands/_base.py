@@ -1,0 +1,112 @@
+"""What all commands of django_dbdev share."""
+
+from __future__ import annotations
+
+import io
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser, OutputWrapper
+
+from ... import conf
+from ...backends.base import BaseDbdevBackend
+from ...exceptions import DbdevError
+from ...process.privileges import as_project_owner
+from ...registry import backendregistry
+from ..console import Console
+
+
+class BaseDbdevCommand(BaseCommand):
+    """A command that works on one alias; subclasses override :meth:`dbdev_handle`.
+
+    After the arguments are parsed it knows ``alias``, ``server_name``, ``server_aliases``,
+    ``reporter`` and ``options``, which backends read.
+    """
+
+    # The commands must run where checks fail: they are what mends that.
+    requires_system_checks = ()
+    #: Whether what is printed is what was asked for, and so is printed at verbosity 0 as well.
+    prints_result = False
+
+    alias: str
+    server_name: str
+    server_aliases: tuple[str, ...]
+    reporter: Console
+    options: dict[str, Any]
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--database",
+            default="default",
+            metavar="ALIAS",
+            help="The alias in DATABASES to work with. Default: default.",
+        )
+        self.add_extra_arguments(parser)
+
+    def add_extra_arguments(self, parser: ArgumentParser) -> None:
+        """Subclasses add arguments of their own here."""
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.options = options
+        verbosity = options["verbosity"]
+        if verbosity == 0 and not self.prints_result:
+            self.stdout = OutputWrapper(io.StringIO())
+        self.reporter = Console(self.stdout, self.stderr, self.style, verbosity)
+        try:
+            with as_project_owner(conf.project_root()[0]), self.reporter.programs_shown():
+                self._know_alias(options["database"])
+                self.dbdev_handle()
+        except DbdevError as error:
+            raise CommandError(str(error), returncode=error.exit_status) from error
+        except NotImplementedError as error:
+            raise CommandError(
+                f"The backend of {settings.DATABASES[self.alias]['ENGINE']} does not do this."
+            ) from error
+        except OSError as error:
+            if error.filename is None:
+                raise
+            raise CommandError(
+                f"{error.filename}: {error.strerror}\n"
+                "hint: django_dbdev needs to write there; nothing was changed"
+            ) from error
+
+    def _know_alias(self, alias: str) -> None:
+        conf.database(alias)
+        self.alias = alias
+        server = backendregistry.server_of(alias, conf.databases())
+        self.server_name, self.server_aliases = server.name, server.aliases
+
+    def dbdev_handle(self) -> None:
+        """What the command does."""
+        raise NotImplementedError
+
+    @property
+    def dbdev_backend(self) -> BaseDbdevBackend:
+        """A new backend object for the alias."""
+        backend = backendregistry.for_engine(conf.database(self.alias)["ENGINE"])
+        return backend(self)
+
+    def confirm(self, question: str) -> None:
+        """Ask before something is lost; ``--noinput`` does not ask.
+
+        :raises CommandError: when the answer is not yes, or there is nobody to ask.
+        """
+        if not self.options.get("interactive", True):
+            return
+        try:
+            answer = input(f"{question}\nType 'yes' to go on: ")
+        except EOFError:
+            answer = ""
+        if answer.strip().lower() != "yes":
+            raise CommandError("Nothing was changed. (--noinput does it without asking.)")
+
+
+def add_noinput(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--noinput",
+        "--no-input",
+        action="store_false",
+        dest="interactive",
+        help="Do not ask before data is removed.",
+    )

@@ -1,0 +1,124 @@
+"""What the commands print: facts as they come, progress on a terminal, and what was run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from django.core.management.base import OutputWrapper
+from django.core.management.color import Style
+
+
+class Console:
+    """A :class:`django_dbdev.reporting.Reporter` for a command.
+
+    :param verbosity: 0 is silent, 1 tells facts, 2 the programs that are run, 3 what they say.
+    """
+
+    def __init__(self, stdout: OutputWrapper, stderr: OutputWrapper, style: Style, verbosity: int):
+        self._stdout = stdout
+        self._stderr = stderr
+        self._style = style
+        self._verbosity = verbosity
+
+    def fact(self, text: str) -> None:
+        if self._verbosity > 0:
+            self._stdout.write(text)
+
+    def warning(self, text: str) -> None:
+        if self._verbosity > 0:
+            self._stderr.write(self._style.WARNING(f"warning: {text}"))
+
+    def next_command(self, arguments: str) -> None:
+        """The command that is useful next."""
+        self.fact(f"Next: {manage_command()} {arguments}")
+
+    @contextmanager
+    def download(self, label: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        if self._verbosity == 0 or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+            yield lambda done: None
+            return
+        from rich.console import Console as Terminal
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TransferSpeedColumn,
+        )
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+        )
+        with Progress(*columns, console=Terminal(stderr=True), transient=True) as progress:
+            task = progress.add_task(label, total=total)
+            yield lambda done: progress.update(task, completed=done)
+
+    @contextmanager
+    def programs_shown(self) -> Iterator[None]:
+        """Show programs (verbosity 2) and their output (3) on standard error."""
+        if self._verbosity < 2:
+            yield
+            return
+        logger = logging.getLogger("django_dbdev.programs")
+        handler = logging.StreamHandler(_stream(self._stderr))
+        handler.setFormatter(_ProgramFormatter())
+        level = logger.level
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO if self._verbosity == 2 else logging.DEBUG)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+
+
+class _ProgramFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        mark = "$ " if record.levelno == logging.INFO else "  "
+        return mark + record.getMessage()
+
+
+def _stream(wrapper: OutputWrapper) -> IO[str]:
+    """Django's wrapper ends each write with a line break of its own, as logging does."""
+    wrapped: IO[str] = wrapper._out  # type: ignore[attr-defined]
+    return wrapped
+
+
+def manage_command() -> str:
+    """How this project's manage.py was called, for a next command that can be pasted."""
+    return " ".join(manage_arguments())
+
+
+def manage_arguments() -> tuple[str, ...]:
+    """The same as arguments: the Python and the script, as one would type them here."""
+    python = "python" if _same(shutil.which("python"), sys.executable) else _short(sys.executable)
+    script = sys.argv[0] if sys.argv else ""
+    if Path(script).name == "manage.py":
+        return (python, _short(script))
+    if Path(script).name in {"django-admin", "django-admin.py"}:
+        return ("django-admin",)
+    return (python, "-m", "django")
+
+
+def _same(one: str | None, other: str) -> bool:
+    """Whether two paths are one interpreter; a link to the base Python is another environment."""
+    return one is not None and os.path.abspath(one) == os.path.abspath(other)
+
+
+def _short(path: str) -> str:
+    """A path as it is seen from the working directory, where it lies below that."""
+    absolute = Path(os.path.abspath(path))
+    try:
+        return str(absolute.relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return str(absolute)

@@ -1,0 +1,84 @@
+"""Other processes: proving which one it is before it is signalled."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import psutil
+
+
+@dataclass(frozen=True)
+class RunningProcess:
+    """A live process, remembered with its start time: a reused pid is not mistaken for it.
+
+    :param cwd: None where the system does not tell (another user's process).
+    :param started: seconds since the epoch.
+    """
+
+    pid: int
+    name: str
+    user: str
+    cwd: Path | None
+    started: float
+    _process: psutil.Process
+
+    def __str__(self) -> str:
+        return f"{self.name} (pid {self.pid}, user {self.user})"
+
+    def signal(self, number: int) -> None:
+        """Send a signal; nothing is sent when the process is gone and its pid reused."""
+        import psutil
+
+        with suppress(psutil.NoSuchProcess):
+            self._process.send_signal(number)
+
+    def wait_gone(self, timeout: float) -> bool:
+        """Wait until the process is gone; False when ``timeout`` seconds were not enough."""
+        deadline = time.monotonic() + timeout
+        while is_alive(self.pid) and self._process.is_running():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.002)
+        return True
+
+
+def find(pid: int) -> RunningProcess | None:
+    """The live process with this pid; a zombie is not alive."""
+    import psutil
+
+    if not is_alive(pid):
+        return None
+    try:
+        process = psutil.Process(pid)
+        with process.oneshot():
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return None
+            try:
+                cwd: Path | None = Path(process.cwd())
+            except (psutil.AccessDenied, OSError):
+                cwd = None
+            return RunningProcess(
+                pid, process.name(), process.username(), cwd, process.create_time(), process
+            )
+    except psutil.NoSuchProcess:
+        return None
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process has this pid. A child of ours that ended is reaped, and not alive."""
+    with suppress(ChildProcessError):
+        if os.waitpid(pid, os.WNOHANG)[0] == pid:
+            return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
