@@ -10,14 +10,16 @@ from docutils import nodes
 from django_dbdev.guide import parse
 
 INTERACTIVE = "interactive"
-_MARK = re.compile(rf"\((?P<kind>{INTERACTIVE}|needs [^()]*)\):$")
+ASKS = "asks first"
+_MARK = re.compile(rf"\((?P<kind>{INTERACTIVE}|{ASKS}|needs [^()]*)\):$")
 
 
 @dataclass(frozen=True)
 class GuideCommand:
     """A line to copy. ``kind`` is what stands in brackets before the colon above it.
 
-    "" runs and ends by itself, "interactive" waits for its user, "needs …" runs elsewhere.
+    "" runs and ends by itself, "asks first" goes on after ``yes``, "interactive" waits for its
+    user, "needs …" runs where that is.
     """
 
     line: str

@@ -22,7 +22,7 @@ from django_dbdev.binaries.toolchain import Toolchain
 from django_dbdev.exceptions import DbdevError, ToolchainError
 from django_dbdev.guide import render_for_terminal, render_template, template_names
 
-from .guide_commands import INTERACTIVE, GuideCommand, all_commands, commands
+from .guide_commands import ASKS, INTERACTIVE, GuideCommand, all_commands, commands
 
 # Spaces, both quotes, what a shell expands, what rst marks up, and letters beyond ASCII.
 HOSTILE = """it's a "prôject" $HOME `id` 100% \\n *x* |y| ``z`` {{ v }} ünï!!"""
@@ -54,10 +54,10 @@ def postgres_guide(tempdata: Path, **overrides: Any) -> str:
     return render_template("django_dbdev/postgresbackend.rst", {"backend": backend})
 
 
-def sqlite_guide_of(database: Path | str, manage: tuple[str, ...] = ("python", "manage.py")) -> str:
+def sqlite_guide_of(database: Path, manage: tuple[str, ...] = ("python", "manage.py")) -> str:
     backend = SimpleNamespace(
         guide_values=sqlite_guide.guide_values(
-            {"NAME": database},
+            database,
             manage=manage,
             python=sys.executable,
             python_version=sys.version_info[:2],
@@ -182,6 +182,7 @@ def test_marked_commands_are_told_apart(tmp_path: Path) -> None:
     }
     assert kinds["dbdev_fgrunserver"] == INTERACTIVE
     assert kinds["myapp"] == "needs the Heroku program"
+    assert kinds["dbdev_reinit"] == ASKS
     assert kinds["dbdev_init"] == ""
     assert all_commands("See (here)::\n\n    true\n") == [GuideCommand("true")]
 
@@ -214,7 +215,8 @@ def test_a_shell_runs_every_line_as_it_is_meant(tmp_path: Path) -> None:
     rst = postgres_guide(tempdata, toolchain=tools, manage=(str(manage),), alias="re porting")
     record = tmp_path / "record"
     # One shell, as a user's: what the first lines export holds for the rest.
-    done = bash("\n".join(commands(rst)), tmp_path, RECORD=str(record), LIBRARIES="other")
+    lines = [command.line for command in all_commands(rst) if command.kind in ("", ASKS)]
+    done = bash("\n".join(lines), tmp_path, RECORD=str(record), LIBRARIES="other")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     calls = [call.split("\0")[:-1] for call in record.read_text().split("\1")[:-1]]
@@ -269,7 +271,7 @@ def test_the_sqlite_guide_makes_no_file_at_a_wrong_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("version", "found"), [((3, 11), False), ((3, 12), True)])
 def test_pythons_own_sqlite_shell(version: tuple[int, int], found: bool) -> None:
     made = sqlite_guide.guide_values(
-        {"NAME": "x"}, manage=("m",), python="/py", python_version=version, sqlite_version="3.40"
+        Path("/x"), manage=("m",), python="/py", python_version=version, sqlite_version="3.40"
     )
     assert bool(made.shell) is found
 

@@ -6,11 +6,9 @@ program need not be there.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from .shell import join, quote
 
@@ -50,7 +48,7 @@ class SqliteGuideValues:
 
 
 def guide_values(
-    settings: Mapping[str, Any],
+    database: Path,
     *,
     manage: Sequence[str],
     python: str,
@@ -60,21 +58,21 @@ def guide_values(
 ) -> SqliteGuideValues:
     """The values for one alias.
 
-    :param settings: of the alias: NAME, the file.
+    :param database: the file, as an absolute path.
     :param python: the interpreter, ``sys.executable``; the two versions are its own.
     """
-    database = quote(Path(os.path.abspath(settings["NAME"])))
+    file = quote(database)
     # UTF-8 whatever the locale: a dump goes through standard output.
     interpreter = join([python, "-X", "utf8"])
     return SqliteGuideValues(
         alias=quote(alias),
         sqlite_version=sqlite_version,
-        database=database,
-        sql=f"{interpreter} -c {quote(_SQL)} {database}",
-        dump=f"{interpreter} -c {quote(_DUMP)} {database}",
+        database=file,
+        sql=f"{interpreter} -c {quote(_SQL)} {file}",
+        dump=f"{interpreter} -c {quote(_DUMP)} {file}",
         copy=f"{interpreter} -c {quote(_COPY)}",
         load=f"{interpreter} -c {quote(_LOAD)}",
-        shell=f"{interpreter} -m sqlite3 {database}" if python_version >= (3, 12) else "",
+        shell=f"{interpreter} -m sqlite3 {file}" if python_version >= (3, 12) else "",
         manage=join(manage),
         database_option="" if alias == "default" else " " + join(["--database", alias]),
     )
