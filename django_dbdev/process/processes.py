@@ -41,12 +41,24 @@ class RunningProcess:
     def wait_gone(self, timeout: float) -> bool:
         """Wait until the process is gone; False when ``timeout`` seconds were not enough."""
         deadline = time.monotonic() + timeout
-        while is_alive(self.pid) and self._process.is_running():
+        while not self._is_gone():
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.002)
         return True
 
+    def _is_gone(self) -> bool:
+        """A zombie is gone: the init of a container may take seconds to reap it."""
+        import psutil
+
+        try:
+            return (
+                not is_alive(self.pid)
+                or not self._process.is_running()
+                or self._process.status() == psutil.STATUS_ZOMBIE
+            )
+        except psutil.NoSuchProcess:
+            return True
 
 def find(pid: int) -> RunningProcess | None:
     """The live process with this pid; a zombie is not alive."""
