@@ -108,8 +108,9 @@ class _Search:
         self.reporter = reporter
         self.engine: Engine = get_engine(requirement.engine)
         self.store = Store(sources.store)
-        self.declined: list[tuple[str, str]] = []
+        self.declined: list[tuple[str, Declined]] = []
         self.hints: list[str] = []
+        self.index_has_none = False
 
     def find(self) -> Found:
         if explicit := self._explicit():
@@ -296,9 +297,13 @@ class _Search:
         return None
 
     def _link(self, wheel: Wheel, package: LockedPackage) -> Toolchain:
-        for provider, reason in self.declined:
-            if provider in self._wheels:
-                self.reporter.warning(f"{provider} cannot be used here: {reason}.")
+        for provider, declined in self.declined:
+            if provider in self._wheels and not declined.everywhere:
+                remedy = f" ({'; '.join(declined.hints)})" if declined.hints else ""
+                self.reporter.warning(
+                    f"{provider} cannot be used: {declined.reason}{remedy}. "
+                    f"{package.provider} {package.version} is used instead."
+                )
         sha256 = package.systems[current_system()].sha256
         home = wheel.home(self.store.folder("trees", sha256))
         link = link_prefix(self.sources.prefix, self._link_name(package.version), home)
@@ -316,10 +321,9 @@ class _Search:
         preferred = ""
         if entry is not None:
             preferred = entry.version
-            if not self.requirement.matches(preferred):
+            if not entry.satisfies(self.requirement):
                 self.reporter.fact(
-                    f"dbdev.lock has {self.engine.name} {preferred}, and the pin asks for "
-                    f"{self.requirement.version}: locking anew"
+                    f"Locking anew: {self.requirement} is pinned, and dbdev.lock has {entry}"
                 )
         providers = [self._provider(wheel) for wheel in self._wheels.values()]
         result = resolve(self.requirement, providers, self.reporter, preferred=preferred)
@@ -327,7 +331,7 @@ class _Search:
             self._decline(name, declined)
         if result.nearest:
             self.hints.append(f"the nearest versions that can be had: {', '.join(result.nearest)}")
-        self._index_has_none = result.answered and not result.offered
+        self.index_has_none = result.answered and not result.offered
         if result.entry is None or result.installed is None:
             return None
         self._write(result.entry)
@@ -335,17 +339,9 @@ class _Search:
 
     # --- without a lock -----------------------------------------------------------------
 
-    _index_has_none = False
-
     def _from_store(self) -> Toolchain | None:
         """The newest tree in the store that satisfies the requirement, for work offline."""
-        trees = [
-            (record["version"], self._wheels[record["provider"]], sha256)
-            for sha256, record in self.store.records().items()
-            if record.get("provider") in self._wheels
-            and self.requirement.matches(str(record.get("version")))
-        ]
-        for version, wheel, sha256 in sorted(trees, key=lambda t: _numbers(t[0]), reverse=True):
+        for version, wheel, sha256 in self._trees():
             tree = self.store.folder("trees", sha256)
             try:
                 self._provider(wheel).check(tree, version, sha256, self.requirement)
@@ -364,43 +360,44 @@ class _Search:
         )
         return None
 
+    def _trees(self) -> list[tuple[str, Wheel, str]]:
+        """Version, package and sha256 of what the store has and satisfies the requirement.
+
+        The newest first, and among equals the preferred package.
+        """
+        rank = list(self._wheels)
+        trees = [
+            (str(record.get("version")), self._wheels[record["provider"]], sha256)
+            for sha256, record in self.store.records().items()
+            if record.get("provider") in self._wheels
+            and self.requirement.matches(str(record.get("version")))
+        ]
+        trees.sort(key=lambda t: rank.index(t[1].package))
+        return sorted(trees, key=lambda t: _numbers(t[0]), reverse=True)
+
     def _in_prefix(self) -> Iterator[Toolchain]:
         """What the project's prefix leads to and satisfies the requirement, the newest first."""
-        pattern = re.compile(rf"{re.escape(self._link_name('?'))}".replace(r"\?", r"([0-9.]+)"))
-        try:
-            names = os.listdir(self.sources.prefix)
-        except OSError:
-            return
-        found = [match for name in names if (match := pattern.fullmatch(name))]
-        records = self.store.records() if found else {}
-        for match in sorted(found, key=lambda m: _numbers(m[1]), reverse=True):
-            link = self.sources.prefix / match[0]
-            for sha256, record in records.items():
-                wheel = self._wheels.get(record.get("provider", ""))
-                if wheel is None or not self.requirement.matches(match[1]):
-                    continue
-                home = wheel.home(self.store.folder("trees", sha256))
-                if link.is_symlink() and os.readlink(link) == str(home):
-                    toolchain = self._usable(wheel, match[1], sha256, home, link)
-                    if toolchain is not None:
-                        yield toolchain
+        for version, wheel, sha256 in self._trees():
+            link = self.sources.prefix / self._link_name(version)
+            home = wheel.home(self.store.folder("trees", sha256))
+            if link.is_symlink() and os.readlink(link) == str(home):
+                toolchain = self._usable(wheel, version, sha256, home, link)
+                if toolchain is not None:
+                    yield toolchain
 
     def _unlocked(self, toolchain: Toolchain) -> Found:
         self.reporter.warning(
             f"{self.engine.title} {toolchain.version} from {toolchain.provider} is used, and it "
             "is not locked: other machines may get another."
         )
-        if toolchain.provider not in self._wheels and self._index_has_none:
+        if toolchain.provider not in self._wheels and self.index_has_none:
             self._remember_machine(toolchain)
         return self._found(toolchain, locked=False)
-
-    def _question(self) -> str:
-        return str(self.requirement)
 
     def _remember_machine(self, toolchain: Toolchain) -> None:
         """Spare the next command to ask the index for what it does not have."""
         folder = toolchain.programs[self.engine.server].parent
-        content = {"requirement": self._question(), "folder": str(folder)}
+        content = {"requirement": str(self.requirement), "folder": str(folder)}
         try:
             self.sources.prefix.mkdir(parents=True, exist_ok=True)
             write_atomically(self._machine_file(), json.dumps(content, indent=2) + "\n")
@@ -410,7 +407,7 @@ class _Search:
     def _remembered_machine(self) -> Toolchain | None:
         try:
             content = json.loads(self._machine_file().read_text("utf-8"))
-            if content["requirement"] != self._question():
+            if content["requirement"] != str(self.requirement):
                 return None
             return Machine(self.engine, (content["folder"],)).find(self.requirement)
         except (OSError, ValueError, LookupError, TypeError, Declined):
@@ -422,19 +419,19 @@ class _Search:
     # --- the end ------------------------------------------------------------------------
 
     def _decline(self, provider: str, declined: Declined) -> None:
-        self.declined.append((provider, declined.reason))
+        self.declined.append((provider, declined))
         self.hints += [hint for hint in declined.hints if hint not in self.hints]
 
     def _found(self, toolchain: Toolchain, *, locked: bool) -> Found:
-        return Found(self._overlaid(toolchain), tuple(self.declined), locked)
+        return Found(self._overlaid(toolchain), self._reasons(), locked)
+
+    def _reasons(self) -> tuple[tuple[str, str], ...]:
+        return tuple((provider, declined.reason) for provider, declined in self.declined)
 
     def _lock_error(self, entry: LockedEngine | None) -> LockError:
         lock = self.sources.lock
         if entry is not None:
-            have = f"{self.engine.name} {entry.version}"
-            if entry.extensions:
-                have += f" with {', '.join(entry.extensions)}"
-            problem = f"{lock} has {have}, and {self.requirement} is pinned."
+            problem = f"{lock} has {entry}, and {self.requirement} is pinned."
         elif lock.exists():
             of_alias = "" if self.sources.alias is None else f" of {self.sources.alias!r}"
             problem = f"{lock} has no entry for {self.engine.name}{of_alias}."
@@ -448,7 +445,7 @@ class _Search:
     def _nothing(self) -> NoToolchainError:
         return NoToolchainError(
             f"Nothing here provides {self.requirement}. Asked were:",
-            self.declined,
+            self._reasons(),
             hints=[
                 *self.hints,
                 f"or install it yourself and set {self.engine.settings[self.engine.server]}, "

@@ -89,6 +89,12 @@ class LockedEngine:
     extensions: tuple[str, ...]
     packages: tuple[LockedPackage, ...]
 
+    def __str__(self) -> str:
+        """What is locked, as people read it: "18.6 with pg_trgm"."""
+        return (
+            f"{self.version} with {', '.join(self.extensions)}" if self.extensions else self.version
+        )
+
     @property
     def version(self) -> str:
         return self.packages[0].version

@@ -34,6 +34,17 @@ _ENVIRONMENT = {
 }
 
 
+_NO_CONNECTION = (
+    "connection broken by|Max retries exceeded|Could not fetch URL|not a trusted or secure host"
+    "|40[13] Client Error|40[13] Error"
+)
+_REASON = (
+    r"(?<=\] )[^'\")\](]+(?=['\")])|[Rr]ead timed out|[Cc]onnection timed out"
+    r"|certificate verify failed[^')(]*|Tunnel connection failed[^')]*"
+    r"|40[13] (?:Client )?Error[^.]*|\S+ is not a trusted or secure host"
+)
+
+
 class PipError(Exception):
     """``reason`` is pip's own last word, without credentials."""
 
@@ -100,15 +111,17 @@ def download(
     version: str,
     sha256: str,
     platforms: Sequence[str],
-    *,
-    folder: Path,
     scratch: Path,
-) -> None:
-    """Fetch one wheel into ``folder``; what pip writes until then is in ``scratch``.
+) -> Path:
+    """Fetch one wheel, and give its path in ``scratch``, a folder that is ours alone.
+
+    Until the file is whole it grows somewhere below ``scratch / "pip"``.
 
     :raises WrongHash: when the index has other bytes under that name.
     :raises PipError: also when the index cannot be reached.
     """
+    temporary, folder = scratch / "pip", scratch / "wheels"
+    temporary.mkdir()
     requirements = scratch / "requirements.txt"
     requirements.write_text(f"{package}=={version} --hash=sha256:{sha256}\n")
     completed = _pip(
@@ -118,9 +131,13 @@ def download(
         *("--no-cache-dir", "--progress-bar", "off"),
         *_target(platforms),
         *("--requirement", str(requirements), "--dest", str(folder)),
-        temporary=scratch,
+        temporary=temporary,
     )
     _check(completed)
+    fetched = list(folder.iterdir())
+    if len(fetched) != 1:
+        raise PipError(f"pip fetched {len(fetched)} files for {package} {version}")
+    return fetched[0]
 
 
 def _target(platforms: Sequence[str]) -> tuple[str, ...]:
@@ -162,12 +179,11 @@ def failure(said: str) -> PipError:
         words = f"expected sha256 {expected and expected[1]}, got {got and got[1]}"
         return WrongHash(words)
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-    cut_off = re.findall(r"connection broken by .*?(?:: |')([^:()']+?)'?\)?'?: /", text)
-    if cut_off or re.search(r"Max retries exceeded|Could not fetch URL", text):
-        reason = cut_off[-1].strip() if cut_off else (errors or lines)[-1]
+    if re.search(_NO_CONNECTION, text):
+        reasons = re.findall(_REASON, text) or (errors or lines)
         return PipError(
-            f"the package index cannot be reached ({reason})",
-            hints=["is there a network? `pip config list` shows where pip looks"],
+            f"the package index cannot be reached: {reasons[-1].strip()}",
+            hints=["is there a network? `python -m pip config list` shows where pip looks"],
         )
     if re.search(r"is invalid\.|has an invalid wheel|BadZipFile|not a zip file", text):
         return Damaged((errors or lines)[-1])

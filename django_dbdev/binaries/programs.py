@@ -124,12 +124,45 @@ def require_extensions(
         raise Declined(f"it lacks the {plural} {', '.join(missing)}", everywhere=True)
 
 
-def _say(program: Path, args: Iterable[str], environment: Mapping[str, str]) -> str:
+def prove_extensions(
+    engine: Engine,
+    server: Path,
+    environment: Mapping[str, str],
+    home: Path,
+    names: Iterable[str],
+) -> None:
+    """See that the libraries of extensions find the libraries that they need.
+
+    :param home: the folder with bin, lib and share.
+    :raises Declined: naming the first that is missing. Only glibc's loader can be asked.
+    """
+    if not libc().startswith("glibc"):
+        return
+    for name in names:
+        control = (home / "share" / engine.extension_file.format(name)).read_text("utf-8")
+        module = re.search(r"^module_pathname\s*=\s*'\$libdir/([^/']+)'", control, re.MULTILINE)
+        library = home / "lib" / f"{module.group(1)}.so" if module else None
+        if library is None or not library.is_file():
+            continue
+        # The loader lists what it would load and runs nothing. It splits LD_PRELOAD at blanks,
+        # so the folder must not stand in it.
+        asked = {"LD_TRACE_LOADED_OBJECTS": "1", "LD_PRELOAD": f"./{library.name}"}
+        said = _say(server, engine.version_args, {**environment, **asked}, cwd=library.parent)
+        if missing := re.search(r"^\s*(\S+) => not found", said, re.MULTILINE):
+            raise _missing_library(f"the extension {name}", missing.group(1))
+
+
+def _say(
+    program: Path,
+    args: Iterable[str],
+    environment: Mapping[str, str],
+    cwd: Path | None = None,
+) -> str:
     """What a program says when it runs well."""
     from ..process.command import Command
     from ..process.run import run
 
-    command = Command(program, tuple(args), {"LC_ALL": "C", **environment})
+    command = Command(program, tuple(args), {"LC_ALL": "C", **environment}, cwd=cwd)
     try:
         completed = run(command, check=False)
     except ProgramError as error:
@@ -141,8 +174,11 @@ def _say(program: Path, args: Iterable[str], environment: Mapping[str, str]) -> 
 
 def _not_started(program: Path, error: ProgramError) -> str:
     if "No such file" in error.output and program.exists():
-        # The kernel says this of the interpreter: the dynamic loader of another libc.
-        return f"{program.name} was built for another C library than this system's"
+        # What the kernel does not find is the dynamic loader that the program names.
+        return (
+            f"{program.name} names a dynamic loader that this system does not have: it was "
+            "built for another C library, or this is NixOS"
+        )
     reason = error.output or error.message
     return f"{program.name} cannot be run: {reason}"
 
@@ -150,14 +186,7 @@ def _not_started(program: Path, error: ProgramError) -> str:
 def loader_problem(program: str, said: str, status: int) -> Declined:
     """Why a program did not load, in plain words, from what the dynamic loader said."""
     if found := re.search(r"(?:shared libraries: |shared library )([^\s:]+)", said):
-        library = found.group(1)
-        others = sorted(_same_library(library))
-        instead = f"; it has {', '.join(others)} instead, which does not fit" if others else ""
-        remedy = None if others else _install(*_LIBRARY_PACKAGES.get(library, ("", "")))
-        return Declined(
-            f"{program} needs {library}, and this system has none{instead}",
-            hints=[remedy] if remedy else [],
-        )
+        return _missing_library(program, found.group(1))
     if found := re.search(r"Library not loaded: (\S+)", said):
         return Declined(f"{program} needs {found.group(1)}, and this system has none")
     if found := re.search(r"version [`'](GLIBC\w*_[\d.]+)' not found", said):
@@ -166,6 +195,16 @@ def loader_problem(program: str, said: str, status: int) -> Declined:
     how = f"was ended by signal {-status}" if status < 0 else f"exited with status {status}"
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     return Declined(f"{program} {how}{f': {lines[-1]}' if lines else ''}")
+
+
+def _missing_library(program: str, library: str) -> Declined:
+    others = sorted(_same_library(library))
+    instead = f"; it has {', '.join(others)} instead, which does not fit" if others else ""
+    remedy = None if others else _install(*_LIBRARY_PACKAGES.get(library, ("", "")))
+    return Declined(
+        f"{program} needs {library}, and this system has none{instead}",
+        hints=[remedy] if remedy else [],
+    )
 
 
 def _same_library(library: str) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Sequence
@@ -15,8 +16,8 @@ from .providers.base import Declined
 from .providers.wheels import Release, WheelProvider
 from .systems import SYSTEMS, current_system
 
-#: pip processes at once: each spends its time starting up and waiting for the index.
-_WORKERS = 4
+#: pip processes at once. Each spends most of its time starting up, which needs a core.
+_WORKERS = min(4, os.cpu_count() or 1)
 #: How many versions a message names as the nearest.
 _NEAREST = 3
 
@@ -129,7 +130,10 @@ def _offers(
             continue
         had = ", ".join(release.version for release in releases) or "nothing"
         resolution.declined.append(
-            (provider.name, Declined(f"it has {had}; {requirement.version} is not among them"))
+            (
+                provider.name,
+                Declined(f"it has {had}; {requirement.version} is not among them", everywhere=True),
+            )
         )
         for release in releases:
             others.setdefault(release.version, []).append(provider.name)

