@@ -13,7 +13,7 @@ from pathlib import Path
 import filelock
 import pytest
 
-from django_dbdev.binaries import pip
+from django_dbdev.binaries import pip, resolve
 from django_dbdev.binaries.find import Sources
 from django_dbdev.binaries.lock import Lock, LockedEngine, LockedFile, LockedPackage
 from django_dbdev.binaries.lock import write_lock as write
@@ -114,6 +114,8 @@ def only_wheelhouse(wheelhouse: Wheelhouse, monkeypatch: pytest.MonkeyPatch) -> 
     """The wheelhouse is all that pip sees."""
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", wheelhouse.folder.as_uri())
+    # It has wheels for this system alone: looking for others only takes time.
+    monkeypatch.setattr(resolve, "SYSTEMS", (current_system(),))
     return wheelhouse
 
 
