@@ -67,7 +67,7 @@ def test_an_unknown_engine_lists_what_is_supported_and_how_to_register() -> None
 
 
 def test_a_known_engine_without_backend_names_its_vendor() -> None:
-    with pytest.raises(ConfigurationError, match="vendor 'oracle'|cannot load it"):
+    with pytest.raises(ConfigurationError, match=r"vendor 'oracle'|cannot load it"):
         BackendRegistry({}).for_engine("django.db.backends.oracle")
 
 

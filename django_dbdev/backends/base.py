@@ -95,11 +95,11 @@ class BaseDbdevBackend:
         Renders ``django_dbdev/<class name in lower case>.rst`` with ``backend`` (this object)
         and ``dbsettings`` (the module's DBSETTINGS, with what the alias sets differently).
         """
-        from ..guide import render_template
+        from ..guide import render_template, template_names
 
         module = importlib.import_module(type(self).__module__)
         return render_template(
-            f"django_dbdev/{type(self).__name__.lower()}.rst",
+            template_names(type(self)),
             {
                 "backend": self,
                 "dbsettings": {**getattr(module, "DBSETTINGS", {}), **self.dbsettings},

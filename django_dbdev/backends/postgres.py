@@ -18,6 +18,7 @@ from ..binaries.find import Found, Sources, find_toolchain, installed_toolchain
 from ..binaries.store import Store
 from ..binaries.toolchain import Toolchain
 from ..exceptions import ConfigurationError, DbdevError, ForeignServerError, ServerError
+from ..invocation import manage_arguments
 from ..pins import Pin
 from ..process import ports, privileges
 from ..process.locking import exclusive
@@ -29,6 +30,7 @@ from .info import ServerInfo, tree_size
 from .postgresql import commands, control, pristine, sql
 from .postgresql.configuration import Configuration, check_settings, password_file
 from .postgresql.files import ServerFiles
+from .postgresql.guide_values import GuideValues, guide_values
 from .postgresql.sql import Account
 
 ENGINE = "postgresql"
@@ -513,6 +515,21 @@ class PostgresBackend(BaseDbdevBackend):
             uptime=server.uptime if server else None,
             restart_reasons=reasons,
             toolchain_problem=problem,
+        )
+
+    @property
+    def guide_values(self) -> GuideValues:
+        """What the guide's template fills in."""
+        toolchain = installed_toolchain(self.pin.requirement, self._sources())
+        return guide_values(
+            toolchain or self._find_toolchain().toolchain,
+            self.dbsettings,
+            datadir=self._datadir,
+            log=self.files.log,
+            passfile=self.files.passfile,
+            socket_directory=self.files.socket_directory(self.port),
+            manage=manage_arguments(),
+            alias=self.alias,
         )
 
     def _installed_toolchain(self) -> tuple[Toolchain | None, str]:

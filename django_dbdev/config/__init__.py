@@ -67,7 +67,8 @@ def render(template: str, values: Mapping[str, Any], dirs: Sequence[Path]) -> by
         body = environment.get_template(template).render(values).encode()
     except TemplateError as error:
         where = getattr(error, "filename", None) or template
-        line = f", line {error.lineno}" if getattr(error, "lineno", None) else ""
+        number = getattr(error, "lineno", None)
+        line = f", line {number}" if number else ""
         raise ConfigurationError(
             f"The template {where}{line} cannot be rendered: {error.message or error}"
         ) from None

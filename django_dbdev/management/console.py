@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from django.core.management.base import OutputWrapper
 from django.core.management.color import Style
+
+from ..invocation import manage_command
 
 
 class Console:
@@ -90,35 +90,6 @@ class _ProgramFormatter(logging.Formatter):
 
 def _stream(wrapper: OutputWrapper) -> IO[str]:
     """Django's wrapper ends each write with a line break of its own, as logging does."""
-    wrapped: IO[str] = wrapper._out  # type: ignore[attr-defined]
-    return wrapped
-
-
-def manage_command() -> str:
-    """How this project's manage.py was called, for a next command that can be pasted."""
-    return " ".join(manage_arguments())
-
-
-def manage_arguments() -> tuple[str, ...]:
-    """The same as arguments: the Python and the script, as one would type them here."""
-    python = "python" if _same(shutil.which("python"), sys.executable) else _short(sys.executable)
-    script = sys.argv[0] if sys.argv else ""
-    if Path(script).name == "manage.py":
-        return (python, _short(script))
-    if Path(script).name in {"django-admin", "django-admin.py"}:
-        return ("django-admin",)
-    return (python, "-m", "django")
-
-
-def _same(one: str | None, other: str) -> bool:
-    """Whether two paths are one interpreter; a link to the base Python is another environment."""
-    return one is not None and os.path.abspath(one) == os.path.abspath(other)
-
-
-def _short(path: str) -> str:
-    """A path as it is seen from the working directory, where it lies below that."""
-    absolute = Path(os.path.abspath(path))
-    try:
-        return str(absolute.relative_to(Path.cwd()))
-    except (ValueError, OSError):
-        return str(absolute)
+    wrapped: Any = wrapper._out
+    stream: IO[str] = wrapped
+    return stream

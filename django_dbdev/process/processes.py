@@ -60,6 +60,7 @@ class RunningProcess:
         except psutil.NoSuchProcess:
             return True
 
+
 def find(pid: int) -> RunningProcess | None:
     """The live process with this pid; a zombie is not alive."""
     import psutil

@@ -147,7 +147,9 @@ def _start(command: Command, identity: Identity, **how: Any) -> Any:
     import sh
 
     try:
-        return sh.Command(str(command.program))(
+        # Any: its stub has an overload for each mix of options, and ours are passed on.
+        program: Any = sh.Command(str(command.program))
+        return program(
             *command.args,
             _env=command.full_environment(),
             _cwd=None if command.cwd is None else str(command.cwd),

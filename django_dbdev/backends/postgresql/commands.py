@@ -50,7 +50,8 @@ def postgres(toolchain: Toolchain, datadir: Path, *options: str) -> Command:
 
 def server_program(toolchain: Toolchain, name: str, *args: str) -> Command:
     """A program that works on a datadir, free of the user's PG* variables and locale."""
-    environment = {**toolchain.environment, "LC_ALL": "C", "TZ": "UTC"}
+    needed = {**toolchain.environment, **toolchain.server_environment}
+    environment = {**needed, "LC_ALL": "C", "TZ": "UTC"}
     if sys.platform == "darwin":
         # The system's locale functions start threads otherwise, which the server refuses.
         environment["LC_ALL"] = "en_US.UTF-8"

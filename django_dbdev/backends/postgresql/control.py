@@ -11,6 +11,7 @@ import signal
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ...binaries.toolchain import Toolchain
@@ -134,7 +135,7 @@ def start(
             commands.postgres(toolchain, files.datadir, *options), files.log, identity=identity
         )
         outcome = wait_ready(
-            lambda pid=spawned.pid: _is_ready(files, pid), spawned.is_alive, START_TIMEOUT
+            partial(_is_ready, files, spawned.pid), spawned.is_alive, START_TIMEOUT
         )
         if outcome is Outcome.READY:
             return spawned.pid

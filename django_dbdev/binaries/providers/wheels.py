@@ -79,7 +79,7 @@ class Wheel:
             provider=self.package,
             programs=programs,
             digest=digest,
-            environment=environment,
+            server_environment=environment,
             prefix=prefix,
         )
 
@@ -209,20 +209,20 @@ class WheelProvider:
         require_extensions(
             engine,
             toolchain.programs,
-            toolchain.environment,
+            toolchain.server_environment,
             requirement.extensions,
             home / "share",
         )
         prove_extensions(
             engine,
             toolchain.programs[engine.server],
-            toolchain.environment,
+            toolchain.server_environment,
             home,
             requirement.extensions,
         )
         host = host_key()
         if not self.store.is_proven(sha256, host):
-            prove(engine, toolchain.programs, toolchain.environment)
+            prove(engine, toolchain.programs, toolchain.server_environment)
             self.store.note_proof(sha256, host)
 
     def _require_pip(self) -> None:

@@ -1,0 +1,116 @@
+"""Timing whole commands in turn, and printing ratios.
+
+Machines are noisy and drift, so contenders alternate in one run, round by round, and a ratio is
+taken within each round; medians and the spread over the rounds are printed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+Contender = Callable[[int], float]
+
+
+@dataclass
+class Measurements:
+    """Seconds by contender, one for each round."""
+
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+
+    def ratio(
+        self, of: Sequence[str], to: str, *, less: Sequence[str] = ()
+    ) -> tuple[float, float, float]:
+        """Minimum, median and maximum of (sum of ``of`` - sum of ``less``) / ``to``."""
+        values = [
+            (sum(self.seconds[n][i] for n in of) - sum(self.seconds[n][i] for n in less)) / base
+            for i, base in enumerate(self.seconds[to])
+        ]
+        return min(values), statistics.median(values), max(values)
+
+
+def alternate(contenders: Mapping[str, Contender], rounds: int) -> Measurements:
+    """Run every contender once a round; the first round only warms up."""
+    measured = Measurements({name: [] for name in contenders})
+    for index in range(rounds + 1):
+        # The order turns, so that none always runs behind the same other.
+        names = list(contenders)
+        for name in names[index % len(names) :] + names[: index % len(names)]:
+            seconds = contenders[name](index)
+            if index:
+                measured.seconds[name].append(seconds)
+    return measured
+
+
+def timed(arguments: Sequence[str | Path], *, env: Mapping[str, str], cwd: Path) -> float:
+    """Seconds that a whole command takes; it must succeed."""
+    started = time.perf_counter()
+    done = subprocess.run(
+        [str(argument) for argument in arguments],
+        env=dict(env),
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    seconds = time.perf_counter() - started
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(map(str, arguments))} failed:\n{done.stdout}")
+    return seconds
+
+
+def as_unprivileged(arguments: Sequence[str | Path]) -> list[str]:
+    """The same command where root may run it: PostgreSQL's programs refuse root."""
+    words = [str(argument) for argument in arguments]
+    if os.geteuid() == 0:
+        return ["unshare", "--user", "--map-user=1", "--map-group=1", *words]
+    return words
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table; ``limit`` is what the ratio must not exceed, None for information."""
+
+    label: str
+    ratio: tuple[float, float, float]
+    limit: float | None = None
+
+
+def table(title: str, measured: Measurements, rows: Sequence[Row]) -> str:
+    lines = [title, "", f"{'':<52}{'median':>9}{'min':>9}{'max':>9}"]
+    for name, values in measured.seconds.items():
+        lines.append(
+            f"{name + ' [s]':<52}{statistics.median(values):>9.3f}"
+            f"{min(values):>9.3f}{max(values):>9.3f}"
+        )
+    lines.append("")
+    for row in rows:
+        low, median, high = row.ratio
+        verdict = "" if row.limit is None else f"  (goal: at most {row.limit:.2f})"
+        lines.append(f"{row.label:<52}{median:>9.2f}{low:>9.2f}{high:>9.2f}{verdict}")
+    return "\n".join(lines)
+
+
+def as_json(measured: Measurements, rows: Sequence[Row]) -> str:
+    return json.dumps(
+        {
+            "seconds": measured.seconds,
+            "ratios": {
+                row.label: {
+                    "min": row.ratio[0],
+                    "median": row.ratio[1],
+                    "max": row.ratio[2],
+                    "goal": row.limit,
+                }
+                for row in rows
+            },
+        },
+        indent=2,
+    )

@@ -1,0 +1,43 @@
+"""How this project's manage.py was called, for commands that the user can paste."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+
+def manage_command() -> str:
+    """The command line, as one would type it in the working directory."""
+    python = "python" if _same(shutil.which("python"), sys.executable) else _short(sys.executable)
+    return shlex.join([python, *_script(_short)])
+
+
+def manage_arguments() -> tuple[str, ...]:
+    """The Python and the script by their absolute paths: the same from every directory."""
+    return (sys.executable, *_script(os.path.abspath))
+
+
+def _script(spell: Callable[[str], str]) -> tuple[str, ...]:
+    script = sys.argv[0] if sys.argv else ""
+    return (spell(script),) if Path(script).name == "manage.py" else ("-m", "django")
+
+
+def _same(one: str | None, other: str) -> bool:
+    """Whether two paths are one interpreter; a link to the base Python is another environment."""
+    return one is not None and os.path.abspath(one) == os.path.abspath(other)
+
+
+def _short(path: str) -> str:
+    """A path as it is seen from the working directory, where it lies below that."""
+    absolute = Path(os.path.abspath(path))
+    try:
+        here = Path.cwd()
+    except OSError:
+        return str(absolute)
+    if here == Path(here.anchor) or not absolute.is_relative_to(here):
+        return str(absolute)
+    return str(absolute.relative_to(here))
