@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +19,11 @@ from textwrap import dedent
 from typing import Any
 
 import psutil
+import psycopg
 import pytest
+
+from django_dbdev.exceptions import PinError
+from django_dbdev.pins import parse_pins
 
 #: What the developer's own environment must not decide.
 _OURS = re.compile(r"DBDEV_|PG|DJANGO_|NO_COLOR|FORCE_COLOR")
@@ -134,9 +140,50 @@ class Project:
         )
         return rows
 
+    def query(
+        self,
+        statement: str,
+        *,
+        database: str = "dbdev",
+        user: str = "dbdev",
+        password: str = "dbdev",
+        server: str = "PostgresBackend",
+    ) -> list[tuple[Any, ...]]:
+        """Rows, by a connection of the test's own to whatever runs on the datadir."""
+        with psycopg.connect(
+            host="127.0.0.1",
+            port=self.port(server),
+            dbname=database,
+            user=user,
+            password=password,
+            autocommit=True,
+        ) as connection:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def pid(self, server: str = "PostgresBackend") -> int:
+        """The server's pid, as PostgreSQL itself wrote it down."""
+        return int(self._pid_file(server)[0])
+
+    def port(self, server: str = "PostgresBackend") -> int:
+        return int(self._pid_file(server)[3])
+
+    def _pid_file(self, server: str) -> list[str]:
+        return (self.tempdata / server / "postmaster.pid").read_text().splitlines()
+
+    def server(self, name: str = "PostgresBackend") -> psutil.Process:
+        """The running server, proved by its working directory."""
+        process = psutil.Process(self.pid(name))
+        assert Path(process.cwd()) == (self.tempdata / name).resolve()
+        return process
+
     @property
     def tempdata(self) -> Path:
         return self.root / "dbdev_tempdata"
+
+    @property
+    def datadir(self) -> Path:
+        return self.tempdata / "PostgresBackend"
 
     def servers(self) -> list[psutil.Process]:
         """All processes that work in this project's folder."""
@@ -178,13 +225,66 @@ def store(pytestconfig: pytest.Config) -> Path:
     return cache.mkdir("dbdev-store")
 
 
+@pytest.fixture
+def fresh_store(tmp_path: Path, store: Path) -> Path:
+    """A store that has the programs and no pristine cluster yet."""
+    fresh = tmp_path / "store"
+    fresh.mkdir(mode=0o700)
+    for kind in ("trees", "proofs"):
+        (store / kind).mkdir(parents=True, exist_ok=True)
+        (fresh / kind).symlink_to(store / kind)
+    return fresh
+
+
+@dataclass(frozen=True)
+class Locks:
+    """Lock files of earlier tests, by what decides them: the index is asked once for each."""
+
+    folder: Path
+
+    def key(self, project: Project) -> str | None:
+        """A name for what the project pins, settings and ports aside; None where it is wrong."""
+        source = project.root / "pyproject.toml"
+        try:
+            pins = parse_pins(
+                tomllib.loads(source.read_text("utf-8"))["tool"]["django_dbdev"], source
+            )
+        except (OSError, ValueError, LookupError, TypeError, PinError):
+            return None
+        wanted = sorted(f"{pin.key} {pin.requirement}" for pin in pins)
+        return hashlib.sha256(json.dumps(wanted).encode()).hexdigest()[:16]
+
+    def give(self, project: Project) -> None:
+        kept = self.folder / f"{self.key(project)}.lock"
+        if kept.exists():
+            shutil.copyfile(kept, project.root / "dbdev.lock")
+
+    def keep(self, project: Project, key: str | None) -> None:
+        """Keep the project's lock, when it still has the pins that it began with."""
+        lock, kept = project.root / "dbdev.lock", self.folder / f"{key}.lock"
+        if key and key == self.key(project) and lock.exists() and not kept.exists():
+            temporary = kept.with_name(f"{kept.name}.{os.getpid()}")
+            shutil.copyfile(lock, temporary)
+            temporary.replace(kept)
+
+
+@pytest.fixture(scope="session")
+def locks(store: Path) -> Locks:
+    folder = store.parent / f"{store.name}-locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    return Locks(folder)
+
+
 ProjectFactory = Callable[..., Project]
 
 
 @pytest.fixture
-def new_project(tmp_path: Path, store: Path) -> Iterator[ProjectFactory]:
-    """Makes projects: ``new_project("name", pin="…", settings="…")``."""
-    made: list[Project] = []
+def new_project(tmp_path: Path, store: Path, locks: Locks) -> Iterator[ProjectFactory]:
+    """Makes projects: ``new_project("name", pin="…", settings="…")``.
+
+    With ``lock=False`` the project has no lock file to begin with.
+    """
+    made: list[tuple[Project, str | None]] = []
 
     def make(
         name: str = "project",
@@ -194,6 +294,7 @@ def new_project(tmp_path: Path, store: Path) -> Iterator[ProjectFactory]:
         base: str = SETTINGS,
         store: Path = store,
         environment: Mapping[str, str] | None = None,
+        lock: bool = True,
     ) -> Project:
         root = tmp_path / name
         root.mkdir(parents=True)
@@ -202,11 +303,15 @@ def new_project(tmp_path: Path, store: Path) -> Iterator[ProjectFactory]:
         project.settings(settings, base)
         if pin:
             project.pin(pin)
-        made.append(project)
+        if lock:
+            locks.give(project)
+        made.append((project, locks.key(project) if lock else None))
         return project
 
     yield make
-    for project in made:
+    for project, key in made:
+        locks.keep(project, key)
+    for project, _ in made:
         project.clean_up()
 
 
