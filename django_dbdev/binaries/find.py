@@ -101,6 +101,14 @@ def lock_toolchain(
     return _Search(requirement, sources, reporter).lock_anew(upgrade)
 
 
+def check_lock(requirement: Requirement, sources: Sources) -> LockedEngine:
+    """The lock's entry for the requirement, without a look at anything else.
+
+    :raises LockError: when there is none, or it does not satisfy the requirement.
+    """
+    return _Search(requirement, sources, SILENT).locked_entry()
+
+
 class _Search:
     def __init__(self, requirement: Requirement, sources: Sources, reporter: Reporter) -> None:
         self.requirement = requirement
@@ -173,6 +181,12 @@ class _Search:
         entry = self._entry()
         if entry is None or not entry.satisfies(self.requirement):
             raise self._nothing()
+        return entry
+
+    def locked_entry(self) -> LockedEngine:
+        entry = self._entry()
+        if entry is None or not entry.satisfies(self.requirement):
+            raise self._lock_error(entry)
         return entry
 
     # --- explicit -----------------------------------------------------------------------

