@@ -90,7 +90,8 @@ class _Target:
                 raise ArchiveError(f"{self.label} has a member twice: {path.name!r}.") from None
         for path, _ in self.links:
             # A chain of links may leave the folder where no single one of them does.
-            if not path.resolve().is_relative_to(self.folder.resolve()):
+            landing = Path(os.path.realpath(path))
+            if not landing.is_relative_to(os.path.realpath(self.folder)):
                 raise ArchiveError(f"{self.label} has a link that leaves it: {path.name!r}.")
 
 

@@ -97,6 +97,7 @@ HOSTILE = [
     ([("link", "a/b/out", "../../../outside")], "leaves it"),
     ([("link", "a", "b/.."), ("link", "b", "..")], "leaves it"),
     ([("link", "a", "."), ("link", "c/b", "../a/../..")], "leaves it"),
+    ([("link", "a/b/c/up", "../../.."), ("link", "x", "a/b/c/up/..")], "leaves it"),
     ([("link", "a", "b"), ("file", "a/x", "x")], "twice|a file where"),
     ([("file", "a", "x"), ("file", "a", "y")], "twice"),
     ([("file", "a", "x"), ("file", "a/b", "y")], "a file where"),
@@ -179,6 +180,30 @@ def test_an_archive_that_is_cut_short(tmp_path: Path, cut: float) -> None:
     archive.write_bytes(archive.read_bytes()[: int(archive.stat().st_size * cut)])
     with pytest.raises(ArchiveError, match="damaged"):
         unpack_zip(archive, tmp_path / "zip", label="it")
+
+
+def test_links_in_a_circle_lead_nowhere(tmp_path: Path) -> None:
+    unpack_tar(tar_of(("link", "a", "b"), ("link", "b", "a")), tmp_path / "out", label="it")
+    assert not (tmp_path / "out" / "a").is_file()
+
+
+def test_a_zip_that_promises_more_than_it_holds(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("a", "short")
+        archive.filelist[0].file_size = 500
+    with pytest.raises(ArchiveError, match=r"damaged"):
+        unpack_zip(tmp_path / "x.zip", tmp_path / "out", label="it")
+
+
+def test_a_full_disk_is_not_the_archives_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(archives.shutil, "copyfileobj", full)
+    with pytest.raises(OSError, match="No space left"):
+        unpack_tar(tar_of(("file", "a", "x")), tmp_path / "out", label="it")
 
 
 @pytest.mark.parametrize("count", [0, 2])

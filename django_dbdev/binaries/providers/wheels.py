@@ -222,7 +222,7 @@ class WheelProvider:
         )
         host = host_key()
         if not self.store.is_proven(sha256, host):
-            prove(engine, toolchain.programs, toolchain.server_environment)
+            prove(engine, toolchain.programs, toolchain.environment)
             self.store.note_proof(sha256, host)
 
     def _require_pip(self) -> None:
