@@ -163,7 +163,9 @@ class PostgresBackend(BaseDbdevBackend):
             template_dirs=conf.template_dirs(),
             port=port,
             socket_directory=self.files.socket_directory(port),
-            accounts=tuple(dict.fromkeys((identity.account, privileges.DIRECT.account, "root"))),
+            accounts=tuple(
+                dict.fromkeys(filter(None, (identity.account, privileges.DIRECT.account, "root")))
+            ),
         )
 
     @contextmanager
@@ -326,7 +328,7 @@ class PostgresBackend(BaseDbdevBackend):
         started = time.perf_counter()
         store = Store(conf.store())
         identity = privileges.choose_identity(
-            toolchain.program("postgres"), self.tempdata, store.root, store.root / "clusters"
+            commands.probe(toolchain), self.tempdata, store.root, store.root / "clusters"
         )
         recipe = pristine.Recipe(
             toolchain,
@@ -355,10 +357,11 @@ class PostgresBackend(BaseDbdevBackend):
 
     def _start(self, toolchain: Toolchain, port: int) -> int:
         started = time.perf_counter()
-        identity = privileges.identity_of(self._datadir)
-        changed = self._configuration(toolchain.major, port, identity).write(self._datadir)
-        if changed:
-            identity.adopt(self._datadir)
+        identity = privileges.choose_identity(
+            commands.probe(toolchain), self.tempdata, conf.store(), data=self._datadir
+        )
+        self._configuration(toolchain.major, port, identity).write(self._datadir)
+        identity.adopt(self._datadir)
         self._write_passfile(port)
         pid = control.start(self.files, toolchain, port, identity)
         self.reporter.fact(

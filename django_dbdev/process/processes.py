@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .privileges import acting_as
+
 if TYPE_CHECKING:
     import psutil
 
@@ -72,15 +74,29 @@ def find(pid: int) -> RunningProcess | None:
         with process.oneshot():
             if process.status() == psutil.STATUS_ZOMBIE:
                 return None
-            try:
-                cwd: Path | None = Path(process.cwd())
-            except (psutil.AccessDenied, OSError):
-                cwd = None
             return RunningProcess(
-                pid, process.name(), process.username(), cwd, process.create_time(), process
+                pid,
+                process.name(),
+                process.username(),
+                _cwd(process),
+                process.create_time(),
+                process,
             )
     except psutil.NoSuchProcess:
         return None
+
+
+def _cwd(process: psutil.Process) -> Path | None:
+    import psutil
+
+    with suppress(psutil.AccessDenied, OSError):
+        return Path(process.cwd())
+    if os.geteuid() == 0:
+        # Root in a container is told as little of another account's process as anybody else.
+        uid, gid = process.uids().effective, process.gids().effective
+        with suppress(psutil.AccessDenied, OSError), acting_as(uid, gid, [gid]):
+            return Path(process.cwd())
+    return None
 
 
 def is_alive(pid: int) -> bool:

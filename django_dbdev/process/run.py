@@ -7,13 +7,21 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
+import re
+import signal
+import sys
+import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import IO, Any
 
 from ..exceptions import ProgramError
@@ -24,9 +32,13 @@ from .privileges import DIRECT, Identity
 logger = logging.getLogger("django_dbdev.programs")
 
 #: Every status, so that sh raises for none: errors are ours, with our words.
-_ANY_STATUS = range(-64, 256)
+_ANY_STATUS = tuple(range(-64, 256))
 #: What is kept of a program's output for an error message, in lines.
 _KEPT_LINES = 15
+#: Seconds that a program gets to clean up after itself when we are interrupted.
+_PATIENCE = 5.0
+_INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -48,45 +60,77 @@ def run(
     stdin: IO[Any] | str | None = None,
     on_line: Callable[[str], None] | None = None,
 ) -> Completed:
-    """Run a program to its end.
+    """Run a program to its end. When we are interrupted, or killed, it ends as well.
 
     :param check: raise when the status is not 0.
     :param failure: the error's first sentence; names the program where it is empty.
     :param stdin: text or an open file; nothing by default.
     :param on_line: called with each line of standard output as it comes, in another thread.
+        What it raises is raised here when the program has ended.
     :raises ProgramError: with the end of what the program wrote.
     """
     logger.info("%s", command)
-    kept: list[str] = []
+    output: list[str] = []
+    errors: list[str] = []
+    raised: list[Exception] = []
 
     def take(line: str) -> None:
-        kept.append(line)
+        output.append(line)
         logger.debug("%s", line.rstrip("\n"))
-        if on_line is not None:
-            on_line(line)
-
-    errors: list[str] = []
+        if on_line is not None and not raised:
+            try:
+                on_line(line)
+            except Exception as error:
+                # sh would stop reading, and the program wait for ever.
+                raised.append(error)
 
     def take_error(line: str) -> None:
         errors.append(line)
         logger.debug("%s", line.rstrip("\n"))
 
     started = time.perf_counter()
+    running: Any = None
     with open(os.devnull, "rb") as nothing:
-        status = _start(
-            command,
-            identity,
-            # Without a file here sh feeds an empty queue, whose thread takes 0.1 s to end.
-            _in=nothing if stdin is None else stdin,
-            _out=take,
-            _err=take_error,
-            _out_bufsize=1,
-            _err_bufsize=1,
-        ).exit_code
-    completed = Completed(status, "".join(kept), "".join(errors), time.perf_counter() - started)
+        try:
+            with _uninterrupted():
+                running = _start(
+                    command,
+                    identity,
+                    ends_with_us=True,
+                    # Without a file here sh feeds an empty queue, whose thread takes 0.1 s to end.
+                    _in=nothing if stdin is None else stdin,
+                    _out=take,
+                    _err=take_error,
+                    _out_bufsize=1,
+                    _err_bufsize=1,
+                )
+            status: int = running.exit_code
+        except BaseException:
+            if running is not None:
+                _end(running)
+            raise
+    if raised:
+        raise raised[0]
+    completed = Completed(status, "".join(output), "".join(errors), time.perf_counter() - started)
     if check and status != 0:
         raise program_error(command, completed, failure)
     return completed
+
+
+def _end(running: Any) -> None:
+    """End a program and what it has started. Ctrl-C has reached them, kill -INT has not."""
+    import psutil
+
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(running.pid)
+        family = [process, *process.children(recursive=True)]
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for each in family:
+                with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                    each.send_signal(number)
+            deadline = time.monotonic() + _PATIENCE
+            while running.is_alive() and time.monotonic() < deadline:
+                time.sleep(0.005)
 
 
 def program_error(command: Command, completed: Completed, failure: str = "") -> ProgramError:
@@ -117,8 +161,10 @@ class Spawned:
         return bool(self._process.is_alive()[0])
 
     def status(self) -> int | None:
-        """The exit status, negative for a signal; None while it runs."""
-        return None if self.is_alive() else int(self._process.exit_code)
+        """The exit status, negative for a signal; None while it runs, or when it is not known."""
+        if self.is_alive() or self._process.exit_code is None:
+            return None
+        return int(self._process.exit_code)
 
 
 def spawn(command: Command, log: Path, *, identity: Identity = DIRECT) -> Spawned:
@@ -130,31 +176,38 @@ def spawn(command: Command, log: Path, *, identity: Identity = DIRECT) -> Spawne
             os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
         )
         empty = files.enter_context(open(os.devnull, "rb"))
-        running = _start(
-            command,
-            identity,
-            _in=empty,
-            _out=output,
-            _err=output,
-            _bg=True,
-            _bg_exc=False,
-            _new_session=True,
-        )
+        with _uninterrupted():
+            running = _start(
+                command,
+                identity,
+                ends_with_us=False,
+                _in=empty,
+                _out=output,
+                _err=output,
+                _new_session=True,
+            )
     return Spawned(running.pid, running.process)
 
 
-def _start(command: Command, identity: Identity, **how: Any) -> Any:
+def _start(command: Command, identity: Identity, *, ends_with_us: bool, **how: Any) -> Any:
+    """Start a program under sh, which reads its streams in threads and lets us wait ourselves."""
     import sh
 
+    # Python 3.12 and later warn of a fork where there are threads: between fork and exec the
+    # child might want a lock that one of them holds. Ours runs only what is prepared here.
+    # A filter of our own, not catch_warnings: that one is not safe in threads.
+    warnings.filterwarnings(
+        "ignore", r"This process .* is multi-threaded, use of fork", DeprecationWarning, "sh"
+    )
     try:
-        # Any: its stub has an overload for each mix of options, and ours are passed on.
-        program: Any = sh.Command(str(command.program))
-        return program(
+        return sh.Command(str(command.program))(
             *command.args,
             _env=command.full_environment(),
             _cwd=None if command.cwd is None else str(command.cwd),
-            _preexec_fn=identity.preexec(),
+            _preexec_fn=_preparation(identity, ends_with_us),
             _ok_code=_ANY_STATUS,
+            _bg=True,
+            _bg_exc=False,
             _tty_out=False,
             _encoding="utf-8",
             _decode_errors="replace",
@@ -166,12 +219,85 @@ def _start(command: Command, identity: Identity, **how: Any) -> Any:
             f"{command.program} does not exist or is not executable.", status=127
         ) from None
     except sh.ForkException as error:
+        _clear_away(error)
         raise ProgramError(
             f"{command.program} could not be started.", status=126, output=_cause(str(error))
         ) from None
 
 
-def _cause(traceback: str) -> str:
-    """The last line of what sh tells of an exception between fork and exec."""
-    lines = [line.strip() for line in traceback.splitlines() if line.strip()]
-    return lines[-1] if lines else ""
+def _preparation(identity: Identity, ends_with_us: bool) -> Callable[[], None]:
+    """What the child does between fork and exec; all that it needs is looked up before."""
+    enter = identity.preexec()
+    prctl = ctypes.CDLL(None).prctl if ends_with_us and sys.platform == "linux" else None
+
+    def prepare() -> None:
+        if enter is not None:
+            enter()
+        if prctl is not None:
+            # After the change of identity, which resets it. Source: prctl(2).
+            prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if ends_with_us:
+            # sh switches it off for what runs in the background.
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        for number in _INTERRUPTIONS:
+            if callable(signal.getsignal(number)):
+                signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTIONS)
+
+    return prepare
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C and its like back until the block ends.
+
+    Between fork and exec the child is a copy of us: an exception there would run the caller's
+    code a second time. And an exception in sh's code here would lose sight of the child.
+    """
+    held: list[int] = []
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        held.append(number)
+
+    handlers: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        # Another thread may take the signal, and its handler still runs in this one.
+        handlers = {n: h for n in _INTERRUPTIONS if callable(h := signal.getsignal(n))}
+        for number in handlers:
+            signal.signal(number, hold)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTIONS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in held:
+            signal.raise_signal(number)
+
+
+def _clear_away(error: BaseException) -> None:
+    """Reap the child that could not be started and close its pipes: sh leaves both behind."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        known = frame.f_locals
+        process: Any = known.get("self")
+        if "session_pipe_read" not in known or not getattr(process, "pid", 0):
+            continue
+        with suppress(ChildProcessError):
+            os.waitpid(process.pid, 0)
+        for name in ("_stdin_parent_fd", "_stdout_parent_fd", "_stderr_parent_fd"):
+            _close(getattr(process, name, None))
+        for name in ("session_pipe_read", "session_pipe_write"):
+            _close(known[name])
+
+
+def _close(descriptor: int | None) -> None:
+    if descriptor is not None:
+        with suppress(OSError):
+            os.close(descriptor)
+
+
+def _cause(told: str) -> str:
+    """What happened between fork and exec, from the last line of what sh tells."""
+    lines = [line.strip() for line in told.splitlines() if line.strip()]
+    return re.sub(r"^\w+: (\[Errno \d+\] )?", "", lines[-1]) if lines else ""

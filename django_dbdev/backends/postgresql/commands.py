@@ -48,6 +48,11 @@ def postgres(toolchain: Toolchain, datadir: Path, *options: str) -> Command:
     return server_program(toolchain, "postgres", "-D", str(datadir), *options)
 
 
+def probe(toolchain: Toolchain) -> Command:
+    """The server's program, asked for its version, to see whether it starts."""
+    return server_program(toolchain, "postgres", "--version")
+
+
 def server_program(toolchain: Toolchain, name: str, *args: str) -> Command:
     """A program that works on a datadir, free of the user's PG* variables and locale."""
     needed = {**toolchain.environment, **toolchain.server_environment}
@@ -55,4 +60,11 @@ def server_program(toolchain: Toolchain, name: str, *args: str) -> Command:
     if sys.platform == "darwin":
         # The system's locale functions start threads otherwise, which the server refuses.
         environment["LC_ALL"] = "en_US.UTF-8"
-    return Command(toolchain.program(name), args, environment, hidden=("PG", "LC_", "LANG"))
+    return Command(
+        toolchain.program(name),
+        args,
+        environment,
+        hidden=("PG", "LC_", "LANG"),
+        # Ours may be closed to the account that runs the server, and some want to go back there.
+        cwd=Path("/"),
+    )

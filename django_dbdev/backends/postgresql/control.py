@@ -124,8 +124,7 @@ def start(
     :returns: Its pid.
     :raises ServerError: with the end of the log; nothing is left running then.
     """
-    make_private(files.socket_directory(port))
-    identity.adopt(files.socket_directory(port))
+    make_private(files.socket_directory(port), identity)
     _rotate(files.log)
     deadline = time.monotonic() + _CHILDREN_TIMEOUT
     while True:
@@ -134,9 +133,13 @@ def start(
         spawned = spawn(
             commands.postgres(toolchain, files.datadir, *options), files.log, identity=identity
         )
-        outcome = wait_ready(
-            partial(_is_ready, files, spawned.pid), spawned.is_alive, START_TIMEOUT
-        )
+        try:
+            outcome = wait_ready(
+                partial(_is_ready, files, spawned.pid), spawned.is_alive, START_TIMEOUT
+            )
+        except BaseException:
+            _abandon(spawned)
+            raise
         if outcome is Outcome.READY:
             return spawned.pid
         said = _log_since(files.log, offset)
@@ -167,6 +170,8 @@ def stop(server: Running, files: ServerFiles, *, discard: bool = False) -> None:
             hints=["it goes on by itself: wait, and look at its log"],
             log=files.log,
         )
+    with suppress(OSError):
+        server.pid_file.socket_directory.rmdir()
 
 
 def _is_ready(files: ServerFiles, pid: int) -> bool:

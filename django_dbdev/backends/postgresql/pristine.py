@@ -45,7 +45,8 @@ class Recipe:
         accounts = sorted(
             (a.user, a.database, _fingerprint(a.user, a.password)) for a in self.accounts
         )
-        options = [_FORMAT, self.locale, commands.WAL_SEGMENT, accounts, self.identity.kind]
+        whose = [self.identity.kind, self.identity.owner[0]]
+        options = [_FORMAT, self.locale, commands.WAL_SEGMENT, accounts, whose]
         return hashlib.sha256(
             f"{self.toolchain.digest}\0{json.dumps(options)}".encode()
         ).hexdigest()
