@@ -172,7 +172,13 @@ def store() -> Path:
     from platformdirs import site_cache_path, user_cache_path
 
     folder = site_cache_path if os.geteuid() == 0 else user_cache_path
-    return folder("django_dbdev", appauthor=False)
+    try:
+        return folder("django_dbdev", appauthor=False)
+    except RuntimeError:
+        raise ConfigurationError(
+            f"HOME is not set, and uid {os.geteuid()} has no account that tells its home.",
+            hints=["set DBDEV_STORE to a folder that you can write to"],
+        ) from None
 
 
 def port_variable(engine: str) -> str:

@@ -173,13 +173,20 @@ def choose_identity(probe: Command, *ours: Path, data: Path | None = None) -> Id
         if obstacle is None:
             return candidate
         tried.append(f"{_describe(candidate)}: {obstacle}")
-    who = "root" if os.geteuid() == 0 else f"uid {os.geteuid()}, which has no account"
-    listing = "".join(f"\n  - {each}" for each in tried)
-    raise ServerError(
-        f"PostgreSQL does not run as {who}, and no other way works here:{listing}",
-        hints=[
+    if os.geteuid() == 0:
+        who = "root"
+        remedies = [
             "run this as a normal user, or give the project's folder to one",
             "or put the project, and DBDEV_STORE, where every account may enter",
+        ]
+    else:
+        who = f"uid {os.geteuid()}, which has no account"
+        remedies = [f"give uid {os.geteuid()} an account: a line in /etc/passwd"]
+    listing = "".join(f"\n  - {each}" for each in tried)
+    raise ServerError(
+        f"The server does not run as {who}, and no other way works here:{listing}",
+        hints=[
+            *remedies,
             "or allow user namespaces (Docker: --security-opt seccomp=unconfined)",
         ],
     )
