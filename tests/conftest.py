@@ -97,7 +97,12 @@ class Project:
         return {**kept, "DBDEV_STORE": str(self.store), **self.environment, **more}
 
     def manage(
-        self, *args: str, input: str | None = "", cwd: Path | None = None, **environment: str
+        self,
+        *args: str,
+        input: str | None = "",
+        cwd: Path | None = None,
+        umask: int = -1,
+        **environment: str,
     ) -> Result:
         done = subprocess.run(
             [sys.executable, str(self.root / "manage.py"), *args],
@@ -107,6 +112,7 @@ class Project:
             capture_output=True,
             text=True,
             timeout=180,
+            umask=umask,
         )
         return Result(done.returncode, done.stdout, done.stderr)
 
@@ -187,14 +193,7 @@ class Project:
 
     def servers(self) -> list[psutil.Process]:
         """All processes that work in this project's folder."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if Path(process.cwd()).is_relative_to(self.root) and process.pid != os.getpid():
-                    found.append(process)
-            except (psutil.Error, OSError):
-                continue
-        return found
+        return working_in(self.root)
 
     def clean_up(self) -> None:
         for pid_file in self.root.rglob("postmaster.pid"):
@@ -226,14 +225,28 @@ def store(pytestconfig: pytest.Config) -> Path:
 
 
 @pytest.fixture
-def fresh_store(tmp_path: Path, store: Path) -> Path:
+def fresh_store(tmp_path: Path, store: Path) -> Iterator[Path]:
     """A store that has the programs and no pristine cluster yet."""
     fresh = tmp_path / "store"
     fresh.mkdir(mode=0o700)
     for kind in ("trees", "proofs"):
         (store / kind).mkdir(parents=True, exist_ok=True)
         (fresh / kind).symlink_to(store / kind)
-    return fresh
+    yield fresh
+    for process in working_in(fresh):
+        process.kill()
+
+
+def working_in(folder: Path) -> list[psutil.Process]:
+    """All other processes whose working directory is below ``folder``."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if Path(process.cwd()).is_relative_to(folder) and process.pid != os.getpid():
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return found
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def test_aliases_share_a_server_by_backend_host_and_port() -> None:
     databases = {
         "reporting": {"ENGINE": "pg", "HOST": "127.0.0.1", "PORT": 2},
         "archive": {"ENGINE": "pg", "HOST": "127.0.0.1", "PORT": "1"},
-        "default": {"ENGINE": "pg", "HOST": "127.0.0.1", "PORT": 1},
+        "default": {"ENGINE": "pg", "HOST": "localhost", "PORT": 1},
         "legacy": {"ENGINE": "ora", "HOST": "127.0.0.1", "PORT": 1},
         "odd": {"ENGINE": "nothing.at.all"},
     }

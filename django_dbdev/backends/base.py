@@ -6,6 +6,7 @@ be set up before a method is called, and nothing slow is imported.
 
 from __future__ import annotations
 
+import glob
 import importlib
 import shutil
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import conf
+from ..records import write_atomically
 from ..reporting import SILENT, Reporter
 
 if TYPE_CHECKING:
@@ -190,7 +192,21 @@ def remove_tree(folder: Path) -> None:
         return
     doomed = folder.with_name(f".{folder.name.lstrip('.')}.{timestamp()}.removed")
     folder.rename(doomed)
-    shutil.rmtree(doomed)
+    _remove(doomed)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what commands that were killed left of ``folder``, whose lock is held."""
+    for leftover in folder.parent.glob(f".{glob.escape(folder.name)}.*"):
+        if leftover.suffix in {".new", ".removed"}:
+            _remove(leftover)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def timestamp() -> str:
@@ -203,4 +219,4 @@ def make_tempdata(folder: Path) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     ignore = folder / ".gitignore"
     if not ignore.exists():
-        ignore.write_text("# Made by django_dbdev: local to this machine.\n*\n", "utf-8")
+        write_atomically(ignore, "# Made by django_dbdev: local to this machine.\n*\n")

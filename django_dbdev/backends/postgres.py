@@ -6,9 +6,11 @@ what drives the server loads sh, psutil, Jinja2 and filelock when it uses them.
 
 from __future__ import annotations
 
+import glob
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,7 +27,7 @@ from ..process.locking import exclusive
 from ..process.privileges import Identity
 from ..records import record_port, recorded_ports, write_atomically
 from ..reporting import seconds
-from .base import BaseDbdevBackend, make_tempdata, remove_tree, timestamp
+from .base import BaseDbdevBackend, make_tempdata, remove_tree, sweep, timestamp
 from .info import ServerInfo, tree_size
 from .postgresql import commands, control, pristine, sql
 from .postgresql.configuration import Configuration, check_settings, password_file
@@ -57,6 +59,8 @@ EXECUTABLE_SETTINGS = {
     "pg_restore": "DBDEV_POSTGRES_PG_RESTORE_EXECUTABLE",
 }
 _LOCAL_HOSTS = {"127.0.0.1", "localhost"}
+#: How the name of data ends that reinit has set aside until the new cluster is up.
+_REPLACED = "replaced"
 
 
 class PostgresBackend(BaseDbdevBackend):
@@ -83,10 +87,8 @@ class PostgresBackend(BaseDbdevBackend):
         own = [alias for alias in self.server_aliases if ENGINE in pins.get(alias, {})]
         if not own:
             return None
-        if (
-            len(own) < len(self.server_aliases)
-            or len({pins[a][ENGINE].requirement for a in own}) > 1
-        ):
+        first, *others = (replace(pins[alias][ENGINE], key="") for alias in own)
+        if len(own) < len(self.server_aliases) or any(other != first for other in others):
             raise ConfigurationError(
                 f"The aliases {', '.join(self.server_aliases)} share port {self.port}, "
                 "and so one server, but their pins differ.",
@@ -170,8 +172,13 @@ class PostgresBackend(BaseDbdevBackend):
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        """Work alone on this server, and first mend what a killed command left. Does not nest."""
         make_tempdata(self.tempdata)
         with exclusive(self.files.lock, reporter=self.reporter):
+            sweep(self._datadir)
+            replaced = self._replaced()
+            if replaced and not self._datadir.exists():
+                self._bring_back(replaced[-1])
             yield
 
     # The contract.
@@ -200,27 +207,32 @@ class PostgresBackend(BaseDbdevBackend):
             else:
                 port = self._choose_port()
                 if not self.files.is_cluster():
-                    self._initialise(toolchain, accounts, port)
+                    self._move_in(self._new_cluster(toolchain, accounts, port))
                 self._start(toolchain, port)
             self._ensure_accounts(accounts, port)
+            self._forget_replaced()
             for account in accounts:
                 self.reporter.fact(
                     f"Role {account.user} and its database {account.database} are ready"
                 )
 
     def destroy(self) -> None:
-        if not self._datadir.exists():
+        if not self.tempdata.exists():
             self.reporter.fact(f"There is nothing to destroy at {self._datadir}")
             return
         with self._locked():
             started = time.perf_counter()
+            existed = self._datadir.exists()
             if (server := control.running(self.files)) is not None:
                 control.stop(server, self.files, discard=True)
             self.remove_datadir()
+            self._forget_replaced()
             self.files.passfile.unlink(missing_ok=True)
             record_port(self.tempdata, self.server_name, None)
             self.reporter.fact(
                 f"Removed {self._datadir} in {seconds(time.perf_counter() - started)}"
+                if existed
+                else f"There is nothing to destroy at {self._datadir}"
             )
 
     def reinit(self) -> None:
@@ -229,19 +241,22 @@ class PostgresBackend(BaseDbdevBackend):
         accounts = self._accounts()
         with self._locked():
             toolchain = self._find_toolchain().toolchain
-            self.stop_database_server()
-            port = self._choose_port()
-            old = self._set_aside("replaced") if self._datadir.exists() else None
+            server = control.running(self.files)
+            ours = server is not None and server.port == self.port
+            port = self.port if ours else self._choose_port()
+            fresh = self._new_cluster(toolchain, accounts, port)
+            if server is not None:
+                self._stop(server)
+            old = self._set_aside(_REPLACED) if self._datadir.exists() else None
             try:
-                self._initialise(toolchain, accounts, port)
+                self._move_in(fresh)
                 self._start(toolchain, port)
                 self._ensure_accounts(accounts, port)
             except BaseException:
                 if old is not None:
                     self._bring_back(old)
                 raise
-            if old is not None:
-                remove_tree(old)
+            self._forget_replaced()
 
     def start_database_server(self) -> None:
         with self._locked():
@@ -267,12 +282,7 @@ class PostgresBackend(BaseDbdevBackend):
             if server is None:
                 self.reporter.fact("PostgreSQL does not run")
                 return
-            started = time.perf_counter()
-            control.stop(server, self.files)
-            self.reporter.fact(
-                f"Stopped PostgreSQL (pid {server.process.pid}) "
-                f"in {seconds(time.perf_counter() - started)}"
-            )
+            self._stop(server)
 
     def run_database_server_in_foreground(self) -> None:
         from .postgresql.foreground import until_ended
@@ -320,11 +330,8 @@ class PostgresBackend(BaseDbdevBackend):
         self._check_major(toolchain)
         return toolchain
 
-    def _initialise(self, toolchain: Toolchain, accounts: Sequence[Account], port: int) -> None:
-        """Put a new cluster into the datadir, whole or not at all."""
-        if self.files.is_occupied():
-            aside = self._set_aside("unfinished")
-            self.reporter.warning(f"{self._datadir} held no whole cluster; it was moved to {aside}")
+    def _new_cluster(self, toolchain: Toolchain, accounts: Sequence[Account], port: int) -> Path:
+        """A new cluster beside the datadir, whole and configured."""
         started = time.perf_counter()
         store = Store(conf.store())
         identity = privileges.choose_identity(
@@ -344,9 +351,6 @@ class PostgresBackend(BaseDbdevBackend):
             pristine.clone(recipe, store, fresh)
             recipe.configuration.write(fresh)
             identity.adopt(fresh)
-            with suppress(FileNotFoundError):
-                self._datadir.rmdir()
-            fresh.rename(self._datadir)
         except BaseException:
             remove_tree(fresh)
             raise
@@ -354,6 +358,16 @@ class PostgresBackend(BaseDbdevBackend):
             f"Initialised {self._datadir} with PostgreSQL {toolchain.version} "
             f"in {seconds(time.perf_counter() - started)}"
         )
+        return fresh
+
+    def _move_in(self, fresh: Path) -> None:
+        """Give a whole cluster its name. What is in its place and is none is moved aside."""
+        if self.files.is_occupied():
+            aside = self._set_aside("unfinished")
+            self.reporter.warning(f"{self._datadir} held no whole cluster; it was moved to {aside}")
+        with suppress(FileNotFoundError):
+            self._datadir.rmdir()
+        fresh.rename(self._datadir)
 
     def _start(self, toolchain: Toolchain, port: int) -> int:
         started = time.perf_counter()
@@ -369,6 +383,14 @@ class PostgresBackend(BaseDbdevBackend):
             f"in {seconds(time.perf_counter() - started)}"
         )
         return pid
+
+    def _stop(self, server: control.Running) -> None:
+        started = time.perf_counter()
+        control.stop(server, self.files)
+        self.reporter.fact(
+            f"Stopped PostgreSQL (pid {server.process.pid}) "
+            f"in {seconds(time.perf_counter() - started)}"
+        )
 
     def _write_passfile(self, port: int) -> None:
         users = [(account.user, account.password) for account in self._accounts()]
@@ -390,6 +412,9 @@ class PostgresBackend(BaseDbdevBackend):
                         self.reporter.fact(f"Created role {account.user}")
                     if sql.ensure_database(cursor, account):
                         self.reporter.fact(f"Created database {account.database}")
+            for account in missing:
+                with sql.connect(self._login(account, port)) as cursor:
+                    sql.prove_identity(cursor, self._datadir)
         if self.pin.requirement.extensions:
             for account in accounts:
                 with sql.connect(self._login(account, port)) as cursor:
@@ -472,9 +497,19 @@ class PostgresBackend(BaseDbdevBackend):
         self._datadir.rename(aside)
         return aside
 
+    def _replaced(self) -> list[Path]:
+        """What :meth:`reinit` set aside, oldest first; something is there when it was killed."""
+        pattern = f"{glob.escape(self._datadir.name)}.*.{_REPLACED}"
+        return sorted(self._datadir.parent.glob(pattern))
+
+    def _forget_replaced(self) -> None:
+        for old in self._replaced():
+            remove_tree(old)
+
     def _bring_back(self, old: Path) -> None:
         with suppress(DbdevError):
-            self.stop_database_server()
+            if (server := control.running(self.files)) is not None:
+                self._stop(server)
         self.remove_datadir()
         old.rename(self._datadir)
         self.reporter.warning(f"The old data is back in {self._datadir}, as it was")

@@ -196,7 +196,7 @@ def link_prefix(prefix: Path, name: str, target: Path) -> Path:
             ) from None
     temporary = prefix / f".{name}.{os.getpid()}.new"
     try:
-        prefix.mkdir(parents=True, exist_ok=True)
+        prefix.mkdir(mode=0o700, parents=True, exist_ok=True)
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(target)
         temporary.replace(link)

@@ -44,11 +44,15 @@ def exclusive(
             hints=["wait until it is done, or end that process, and run this again"],
         ) from None
     try:
-        with suppress(OSError):
-            holder.write_text(f"{os.getpid()} {' '.join(sys.argv[:2])}\n", "utf-8")
+        with suppress(OSError), open(holder, "w", encoding="utf-8", opener=_private) as file:
+            file.write(f"{os.getpid()} {' '.join(sys.argv[:2])}\n")
         yield
     finally:
         lock.release()
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _describe(holder: Path) -> str:

@@ -50,8 +50,10 @@ class ServerFiles:
         ).is_file()
 
     def is_occupied(self) -> bool:
-        """Whether the datadir holds anything at all."""
-        return self.datadir.is_dir() and any(self.datadir.iterdir())
+        """Whether the datadir holds anything at all, or is no folder."""
+        if self.datadir.is_dir():
+            return any(self.datadir.iterdir())
+        return self.datadir.exists()
 
     def cluster_major(self) -> int:
         """The major version that made the cluster: the number in PG_VERSION."""

@@ -16,6 +16,7 @@ from ...backups.copying import copy_tree
 from ...binaries.store import Store
 from ...binaries.toolchain import Toolchain
 from ...exceptions import ConfigurationError, ProgramError
+from ...process import processes
 from ...process.command import Command
 from ...process.privileges import Identity
 from ...process.run import run
@@ -54,8 +55,20 @@ class Recipe:
 
 def clone(recipe: Recipe, store: Store, target: Path) -> None:
     """Put a pristine cluster at ``target``, which must not exist."""
+    if not store.folder("clusters", recipe.key()).is_dir():
+        _end_orphans(store)
     pristine = store.ensure("clusters", recipe.key(), lambda folder: _build(recipe, folder))
     copy_tree(pristine / _NAME, target)
+
+
+def _end_orphans(store: Store) -> None:
+    """End servers in what killed commands were building; the store removes the folders."""
+    for folder in (store.root / "clusters").glob(".*.new"):
+        builder = folder.name.split(".")[-2]
+        if builder.isdecimal() and not processes.is_alive(int(builder)):
+            files = ServerFiles(folder, _NAME)
+            if (server := control.running(files)) is not None:
+                control.stop(server, files, discard=True)
 
 
 def _build(recipe: Recipe, folder: Path) -> None:
