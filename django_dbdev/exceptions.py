@@ -9,10 +9,12 @@
     │   ├── NoToolchainError    every provider declined
     │   ├── LockError           ``dbdev.lock`` is damaged, or does not fit the pins
     │   └── IntegrityError      bytes that are not those of the lock
-    └── ServerError             a server, or a program that drives it                exit 4
-        ├── ProgramError        a program ended with a status that is not 0
-        ├── ForeignServerError  what answers there is not this project's server
-        └── BusyError           another command holds the lock for too long
+    ├── ServerError             a server, or a program that drives it                exit 4
+    │   ├── ProgramError        a program ended with a status that is not 0
+    │   ├── ForeignServerError  what answers there is not this project's server
+    │   └── BusyError           another command holds the lock for too long
+    └── BackupError             copies of data                                       exit 5
+        └── DumpError           a dump that cannot be read, or that the database refuses
 
 The commands turn each into Django's ``CommandError`` with the exit status given here.
 """
@@ -122,4 +124,12 @@ class ForeignServerError(ServerError):
 
 
 class BusyError(ServerError):
+    pass
+
+
+class BackupError(DbdevError):
+    exit_status = 5
+
+
+class DumpError(BackupError):
     pass
