@@ -33,15 +33,14 @@ _LOOPBACK = {"", "localhost", "127.0.0.1", "::1"}
 
 @checks.register(TAG)
 def check_setup(**kwargs: Any) -> list[checks.CheckMessage]:
+    try:
+        conf.project()
+    except DbdevError as error:
+        return [_error(error, "E001")]
     return [*_project_checks(), *_alias_checks()]
 
 
 def _project_checks() -> Iterator[checks.CheckMessage]:
-    try:
-        conf.project()
-    except DbdevError as error:
-        yield _error(error, "E001")
-        return
     if not settings.DEBUG:
         yield checks.Warning(
             "django_dbdev is in INSTALLED_APPS although DEBUG is off.",

@@ -12,6 +12,7 @@ import os
 import sys
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -188,23 +189,28 @@ def port_variable(engine: str) -> str:
 def default_port(engine: str, server: str) -> int:
     """The port of DBSETTINGS: the environment, the pin, what init recorded, else derived.
 
-    Stable for one project at one path; two projects side by side differ.
-
-    :raises ConfigurationError: when the environment's value is not a port.
+    Stable for one project at one path; two projects side by side differ. What is malformed is
+    passed over: the commands and the system checks say it, and say it without the traceback
+    that an error in settings.py would be.
     """
-    explicit = explicit_port(engine)
-    if explicit is not None:
-        return explicit
+    with suppress(ConfigurationError):
+        explicit = explicit_port(engine)
+        if explicit is not None:
+            return explicit
     return recorded_ports(tempdata()).get(server) or derived_port(engine)
 
 
 def explicit_port(engine: str) -> int | None:
-    """The port that the environment or the pin sets; None where it is ours to choose."""
+    """The port that the environment or the pin sets; None where it is ours to choose.
+
+    :raises ConfigurationError: when one of them is malformed.
+    """
     if text := os.environ.get(port_variable(engine)):
         if text.isascii() and text.isdigit() and 1 <= int(text) <= 65535:
             return int(text)
         raise ConfigurationError(
-            f"{port_variable(engine)} is {text!r}, which is not a port number (1 to 65535)"
+            f"{port_variable(engine)} is {text!r}, which is not a port number (1 to 65535).",
+            hints=["set it to a number, or unset it"],
         )
     return project().pins.get(engine).port
 

@@ -79,6 +79,12 @@ class PostgresBackend(BaseDbdevBackend):
         """The pin of the server: that of the alias that has one of its own, else the engine's."""
         pin = conf.project().pins.get(ENGINE, self._pinned_alias)
         check_settings(pin)
+        if self._pinned_alias is not None and pin.port not in (None, self.port):
+            raise ConfigurationError(
+                f"{pin.key}.port is {pin.port}, but DATABASES[{self.alias!r}]['PORT'] is "
+                f"{self.port}.",
+                hints=["DBSETTINGS has one port only: set that of a further server in DATABASES"],
+            )
         return pin
 
     @cached_property
@@ -99,6 +105,7 @@ class PostgresBackend(BaseDbdevBackend):
     @property
     def port(self) -> int:
         """The port in DATABASES; Django's and PostgreSQL's default where it is empty."""
+        conf.explicit_port(ENGINE)  # DBSETTINGS passes over what is malformed.
         value = self.dbsettings.get("PORT") or 5432
         try:
             port = int(value)
@@ -184,6 +191,7 @@ class PostgresBackend(BaseDbdevBackend):
     # The contract.
 
     def check(self) -> None:
+        _ = self.port, self.pin
         self._accounts()
         sources = self._sources()
         if sources.executables or sources.bindir:
@@ -259,6 +267,7 @@ class PostgresBackend(BaseDbdevBackend):
             self._forget_replaced()
 
     def start_database_server(self) -> None:
+        _ = self.host
         with self._locked():
             server = control.running(self.files)
             if server is not None:
@@ -287,6 +296,7 @@ class PostgresBackend(BaseDbdevBackend):
     def run_database_server_in_foreground(self) -> None:
         from .postgresql.foreground import until_ended
 
+        _ = self.host
         with until_ended(self.files, self.stdout) as follow:
             with self._locked():
                 if (server := control.running(self.files)) is not None:
