@@ -38,6 +38,8 @@ class BaseDbdevBackend:
 
     #: Whether :meth:`info` tells in a structure what :meth:`serverinfo` prints.
     has_info: ClassVar[bool] = False
+    #: Whether :meth:`lock` and :meth:`check_lock` keep the backend's programs in ``dbdev.lock``.
+    has_lock: ClassVar[bool] = False
 
     def __init__(self, command: BaseCommand) -> None:
         self.command = command
@@ -91,6 +93,20 @@ class BaseDbdevBackend:
         :raises DbdevError: the first mistake. A backend need not look for any.
         """
 
+    def lock(self, *, upgrade: bool = False) -> None:
+        """Write the lock's entry; for backends with :attr:`has_lock`.
+
+        What is locked and satisfies the pin stays, unless ``upgrade``.
+        """
+        raise NotImplementedError
+
+    def check_lock(self) -> None:
+        """Look whether the lock satisfies the pin; for backends with :attr:`has_lock`.
+
+        :raises LockError: when it does not.
+        """
+        raise NotImplementedError
+
     def guide(self) -> str:
         """Useful commands and tips for this database, in reStructuredText.
 
@@ -134,6 +150,20 @@ class BaseDbdevBackend:
     def reporter(self) -> Reporter:
         """Where facts and warnings go."""
         return getattr(self.command, "reporter", SILENT)
+
+    @property
+    def locked(self) -> bool:
+        """Whether programs may only be those of the lock: ``--locked`` or ``DBDEV_LOCKED``."""
+        return self._switched_on("locked")
+
+    @property
+    def offline(self) -> bool:
+        """Whether nothing may be fetched: ``--offline`` or ``DBDEV_OFFLINE``."""
+        return self._switched_on("offline")
+
+    def _switched_on(self, name: str) -> bool:
+        options = getattr(self.command, "options", {})
+        return bool(options.get(name)) or conf.flag(f"DBDEV_{name.upper()}")
 
     @property
     def tempdata(self) -> Path:

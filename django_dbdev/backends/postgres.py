@@ -16,7 +16,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from .. import conf
-from ..binaries.find import Found, Sources, find_toolchain, installed_toolchain
+from ..binaries.find import (
+    Found,
+    Sources,
+    check_lock,
+    find_toolchain,
+    installed_toolchain,
+    lock_toolchain,
+)
 from ..binaries.store import Store
 from ..binaries.toolchain import Toolchain
 from ..exceptions import ConfigurationError, DbdevError, ForeignServerError, ServerError
@@ -67,6 +74,7 @@ class PostgresBackend(BaseDbdevBackend):
     """PostgreSQL: one server for all aliases with the same port."""
 
     has_info: ClassVar[bool] = True
+    has_lock: ClassVar[bool] = True
 
     # What the settings and the pin ask for.
 
@@ -157,8 +165,8 @@ class PostgresBackend(BaseDbdevBackend):
             store=conf.store(),
             executables=executables,
             bindir=conf.path_variable("DBDEV_POSTGRESQL_BINDIR"),
-            locked=conf.flag("DBDEV_LOCKED"),
-            offline=conf.flag("DBDEV_OFFLINE"),
+            locked=self.locked,
+            offline=self.offline,
             alias=self._pinned_alias,
         )
 
@@ -189,6 +197,16 @@ class PostgresBackend(BaseDbdevBackend):
             yield
 
     # The contract.
+
+    def lock(self, *, upgrade: bool = False) -> None:
+        entry = lock_toolchain(
+            self.pin.requirement, self._sources(), self.reporter, upgrade=upgrade
+        )
+        self.reporter.fact(f"Locked {ENGINE} {entry.version} in {conf.project().lock}")
+
+    def check_lock(self) -> None:
+        entry = check_lock(self.pin.requirement, self._sources())
+        self.reporter.fact(f"{conf.project().lock} has {ENGINE} {entry.version} for the pin")
 
     def check(self) -> None:
         _ = self.port, self.pin
@@ -414,7 +432,7 @@ class PostgresBackend(BaseDbdevBackend):
         """Make sure that every account can log in as Django will, and that it meets our server."""
         missing = [account for account in accounts if not self._can_log_in(account, port)]
         if missing:
-            admin = sql.superuser(self.files.socket_directory(port), port)
+            admin = sql.superuser(self._socket_directory(port), port)
             with sql.connect(admin) as cursor:
                 sql.prove_identity(cursor, self._datadir)
                 for account in missing:
@@ -443,6 +461,13 @@ class PostgresBackend(BaseDbdevBackend):
         except ServerError:
             return False
         return True
+
+    def _socket_directory(self, port: int) -> Path:
+        """A running server has it where XDG_RUNTIME_DIR was when it was started."""
+        pid_file = control.read_pid_file(self.files.postmaster_pid)
+        if pid_file is not None and pid_file.port == port:
+            return pid_file.socket_directory
+        return self.files.socket_directory(port)
 
     def _login(self, account: Account, port: int) -> sql.Login:
         return sql.Login(ports.LOOPBACK, port, account.database, account.user, account.password)
@@ -557,7 +582,7 @@ class PostgresBackend(BaseDbdevBackend):
             url=_url(account, port, password=False),
             host=ports.LOOPBACK,
             port=port,
-            socket=self.files.socket_directory(port) / f".s.PGSQL.{port}",
+            socket=self._socket_directory(port) / f".s.PGSQL.{port}",
             log=self.files.log,
             size=tree_size(self._datadir) if cluster else None,
             uptime=server.uptime if server else None,
@@ -575,7 +600,7 @@ class PostgresBackend(BaseDbdevBackend):
             datadir=self._datadir,
             log=self.files.log,
             passfile=self.files.passfile,
-            socket_directory=self.files.socket_directory(self.port),
+            socket_directory=self._socket_directory(self.port),
             manage=manage_arguments(),
             alias=self.alias,
         )
@@ -598,7 +623,10 @@ class PostgresBackend(BaseDbdevBackend):
             pending = sql.pending_restart(cursor)
         if toolchain is not None:
             identity = privileges.identity_of(self._datadir)
-            wanted = self._configuration(toolchain.major, self.port, identity)
+            wanted = replace(
+                self._configuration(toolchain.major, self.port, identity),
+                socket_directory=server.pid_file.socket_directory,
+            )
             if outdated := wanted.outdated(self._datadir):
                 reasons.append(f"the configuration has changed ({', '.join(outdated)})")
             if version != toolchain.version:

@@ -110,3 +110,16 @@ def add_noinput(parser: ArgumentParser) -> None:
         dest="interactive",
         help="Do not ask before data is removed.",
     )
+
+
+def add_provisioning(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--locked",
+        action="store_true",
+        help="Fail rather than use programs that dbdev.lock does not name. Also DBDEV_LOCKED=1.",
+    )
+    parser.add_argument(
+        "--offline",
+        action="store_true",
+        help="Fetch nothing: use what the store has. Also DBDEV_OFFLINE=1.",
+    )

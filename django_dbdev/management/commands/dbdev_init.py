@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from ._base import BaseDbdevCommand
+from argparse import ArgumentParser
+
+from ._base import BaseDbdevCommand, add_provisioning
 
 
 class Command(BaseDbdevCommand):
@@ -8,6 +10,9 @@ class Command(BaseDbdevCommand):
         "Make the database server of the project, with role and database, and start it. "
         "On an initialised project it makes sure that all that is there and running."
     )
+
+    def add_extra_arguments(self, parser: ArgumentParser) -> None:
+        add_provisioning(parser)
 
     def dbdev_handle(self) -> None:
         self.dbdev_backend.init()
