@@ -49,8 +49,12 @@ class _Target:
 
     def directory(self, path: Path) -> None:
         if path not in self.made:
+            if path != self.folder:
+                self.directory(path.parent)
             try:
                 path.mkdir(parents=True, exist_ok=True)
+                # The umask may take away what a server account needs.
+                path.chmod(0o755)
             except (FileExistsError, NotADirectoryError):
                 raise ArchiveError(
                     f"{self.label} has a file where it wants a folder: {path.name!r}."
