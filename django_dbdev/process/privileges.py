@@ -107,7 +107,11 @@ def _namespace_entry(inner: int) -> Callable[[], None]:
             raise OSError(error, f"user namespaces are not allowed: {os.strerror(error)}")
         for file, content in maps:
             descriptor = os.open(file, os.O_WRONLY)
-            os.write(descriptor, content)
+            try:
+                os.write(descriptor, content)
+            except OSError as error:
+                words = f"user namespaces may not map our uid: {error.strerror}"
+                raise OSError(error.errno, words) from None
             os.close(descriptor)
 
     return enter
@@ -318,12 +322,17 @@ def acting_as(uid: int, gid: int, groups: Sequence[int]) -> Iterator[None]:
 
 
 @contextmanager
-def as_project_owner(root: Path) -> Iterator[str | None]:
+def as_project_owner(root: Path, state: Path | None = None) -> Iterator[str | None]:
     """As root in the project of a normal user: become that user for a while.
 
     Nothing is done where the owner has no account. Gives a warning where it has one and root
     stays root all the same.
+
+    :param state: the folder for state, which decides where it exists: root goes on with what
+        root has made.
     """
+    if state is not None and state.exists():
+        root = state
     account = _owner(root)
     if os.geteuid() != 0 or account is None:
         yield None
@@ -347,6 +356,17 @@ def as_project_owner(root: Path) -> Iterator[str | None]:
             return
         switched.enter_context(_environment_of(account))
         yield None
+
+
+def whose(path: Path) -> str:
+    """For a hint, ``"/a/b belongs to root; "``: the nearest that is not ours on the way there."""
+    for each in (path, *path.parents):
+        try:
+            uid = each.lstat().st_uid
+        except OSError:
+            continue
+        return "" if uid == os.geteuid() else f"{each} belongs to {_name(uid) or f'uid {uid}'}; "
+    return ""
 
 
 def _owner(root: Path) -> pwd.struct_passwd | None:

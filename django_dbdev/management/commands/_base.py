@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from argparse import ArgumentParser
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -12,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from ... import conf
 from ...backends.base import BaseDbdevBackend
 from ...exceptions import DbdevError
-from ...process.privileges import as_project_owner
+from ...process.privileges import as_project_owner, whose
 from ...registry import backendregistry
 from ..console import Console
 
@@ -54,7 +55,10 @@ class BaseDbdevCommand(BaseCommand):
             self.stdout = OutputWrapper(io.StringIO())
         self.reporter = Console(self.stdout, self.stderr, self.style, verbosity)
         try:
-            with as_project_owner(conf.project_root()[0]), self.reporter.programs_shown():
+            owner = as_project_owner(conf.project_root()[0], conf.tempdata())
+            with owner as problem, self.reporter.programs_shown():
+                if problem is not None:
+                    self.reporter.warning(problem)
                 self._know_alias(options["database"])
                 self.dbdev_handle()
         except DbdevError as error:
@@ -68,7 +72,8 @@ class BaseDbdevCommand(BaseCommand):
                 raise
             raise CommandError(
                 f"{error.filename}: {error.strerror}\n"
-                "hint: django_dbdev needs to write there; nothing was changed"
+                f"hint: {whose(Path(error.filename))}django_dbdev needs to write there; "
+                "nothing was changed"
             ) from error
 
     def _know_alias(self, alias: str) -> None:
