@@ -58,6 +58,7 @@ def run(
     check: bool = True,
     failure: str = "",
     stdin: IO[Any] | str | None = None,
+    stdout: IO[Any] | None = None,
     on_line: Callable[[str], None] | None = None,
 ) -> Completed:
     """Run a program to its end. When we are interrupted, or killed, it ends as well.
@@ -65,6 +66,7 @@ def run(
     :param check: raise when the status is not 0.
     :param failure: the error's first sentence; names the program where it is empty.
     :param stdin: text or an open file; nothing by default.
+    :param stdout: an open file that takes standard output as it is; none of it is kept then.
     :param on_line: called with each line of standard output as it comes, in another thread.
         What it raises is raised here when the program has ended.
     :raises ProgramError: with the end of what the program wrote.
@@ -99,9 +101,8 @@ def run(
                     ends_with_us=True,
                     # Without a file here sh feeds an empty queue, whose thread takes 0.1 s to end.
                     _in=nothing if stdin is None else stdin,
-                    _out=take,
+                    **({"_out": take, "_out_bufsize": 1} if stdout is None else {"_out": stdout}),
                     _err=take_error,
-                    _out_bufsize=1,
                     _err_bufsize=1,
                 )
             status: int = running.exit_code
