@@ -25,6 +25,11 @@ class Reporter(Protocol):
         """
         yield lambda done: None
 
+    @contextmanager
+    def progress(self, label: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        """The same for bytes that are worked on here; where there is no terminal, lines tell."""
+        yield lambda done: None
+
 
 class _Silent:
     def fact(self, text: str) -> None:
@@ -35,6 +40,10 @@ class _Silent:
 
     @contextmanager
     def download(self, label: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        yield lambda done: None
+
+    @contextmanager
+    def progress(self, label: str, total: int | None) -> Iterator[Callable[[int], None]]:
         yield lambda done: None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any
@@ -13,6 +14,10 @@ from django.core.management.base import OutputWrapper
 from django.core.management.color import Style
 
 from ..invocation import manage_command
+from ..reporting import size
+
+#: Seconds between two lines of progress where no bar can be drawn.
+_LINE_INTERVAL = 10.0
 
 
 class Console:
@@ -41,27 +46,37 @@ class Console:
 
     @contextmanager
     def download(self, label: str, total: int | None) -> Iterator[Callable[[int], None]]:
-        if self._verbosity == 0 or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        if self._verbosity > 0 and _is_terminal():
+            with _bar(label, total) as progress:
+                yield progress
+        else:
             yield lambda done: None
-            return
-        from rich.console import Console as Terminal
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TransferSpeedColumn,
-        )
 
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-        )
-        with Progress(*columns, console=Terminal(stderr=True), transient=True) as progress:
-            task = progress.add_task(label, total=total)
-            yield lambda done: progress.update(task, completed=done)
+    @contextmanager
+    def progress(self, label: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        if self._verbosity == 0:
+            yield lambda done: None
+        elif _is_terminal():
+            with _bar(label, total) as progress:
+                yield progress
+        else:
+            yield self._lines(label, total)
+
+    def _lines(self, label: str, total: int | None) -> Callable[[int], None]:
+        """Progress where no bar can be drawn: a line now and then."""
+        started = time.monotonic()
+        due = started + _LINE_INTERVAL
+
+        def tell(done: int) -> None:
+            nonlocal due
+            now = time.monotonic()
+            if now >= due:
+                due = now + _LINE_INTERVAL
+                of = f" of {size(total)}" if total else ""
+                rate = size(round(done / (now - started)))
+                self._stderr.write(f"{label}: {size(done)}{of}, {rate}/s")
+
+        return tell
 
     @contextmanager
     def programs_shown(self) -> Iterator[None]:
@@ -80,6 +95,24 @@ class Console:
         finally:
             logger.removeHandler(handler)
             logger.setLevel(level)
+
+
+def _is_terminal() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+@contextmanager
+def _bar(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A bar with bytes and rate on standard error, gone when it is done."""
+    from rich.console import Console as Terminal
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(
+        *columns, TransferSpeedColumn(), console=Terminal(stderr=True), transient=True
+    ) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda done: bar.update(task, completed=done)
 
 
 class _ProgramFormatter(logging.Formatter):
