@@ -104,9 +104,28 @@ def _driver() -> Any:
     return psycopg
 
 
-def _quoting() -> Any:
-    """The driver's module ``sql``."""
+def quoting() -> Any:
+    """The driver's module ``sql``, for statements that name things."""
     return importlib.import_module(f"{_driver().__name__}.sql")
+
+
+@contextmanager
+def explained(attempt: str) -> Iterator[None]:
+    """Turn what the server says against a statement into an error of ours.
+
+    :param attempt: what was tried, as a sentence without its end.
+    :raises ServerError: ``__cause__`` is the driver's error.
+    """
+    driver = _driver()
+    try:
+        yield
+    except driver.Error as error:
+        raise ServerError(f"{attempt}: {str(error).strip()}") from error
+
+
+def code(error: BaseException | None) -> str | None:
+    """The SQLSTATE of a driver's error."""
+    return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
 
 
 def prove_identity(cursor: Cursor, datadir: Path) -> None:
@@ -134,7 +153,7 @@ def ensure_role(cursor: Cursor, account: Account) -> bool:
     It is a superuser: a developer's role creates test databases and extensions, and the
     server holds nothing but the project's own data. 1.2.3 did the same.
     """
-    sql = _quoting()
+    sql = quoting()
 
     exists = scalar(cursor, "SELECT 1 FROM pg_roles WHERE rolname = %s", [account.user])
     cursor.execute(
@@ -162,7 +181,7 @@ def _verifier(cursor: Cursor, account: Account) -> str:
 
 def ensure_database(cursor: Cursor, account: Account) -> bool:
     """Create the database, owned by the role. True when it was created."""
-    sql = _quoting()
+    sql = quoting()
 
     if scalar(cursor, "SELECT 1 FROM pg_database WHERE datname = %s", [account.database]):
         return False
@@ -176,7 +195,7 @@ def ensure_database(cursor: Cursor, account: Account) -> bool:
 
 def ensure_extensions(cursor: Cursor, extensions: Sequence[str]) -> list[str]:
     """Create the extensions that the pin names; those that were missing."""
-    sql = _quoting()
+    sql = quoting()
 
     created = []
     for name in extensions:
