@@ -38,6 +38,9 @@ class BaseDbdevBackend:
 
     #: Whether :meth:`info` tells in a structure what :meth:`serverinfo` prints.
     has_info: ClassVar[bool] = False
+    #: Whether :meth:`create_dbdump` and :meth:`load_dbdump` read the command's options, take "-"
+    #: for a standard stream, and lose nothing when they fail.
+    has_dump_options: ClassVar[bool] = False
     #: Whether :meth:`lock` and :meth:`check_lock` keep the backend's programs in ``dbdev.lock``.
     has_lock: ClassVar[bool] = False
 
@@ -77,6 +80,14 @@ class BaseDbdevBackend:
 
     def restore(self, directory: str) -> None:
         """Restore a backup that :meth:`backup` created in ``directory``."""
+        raise NotImplementedError
+
+    def create_dbdump(self, dumpfile: str) -> None:
+        """Write a dump of the database to ``dumpfile``. A backend need not have dumps."""
+        raise NotImplementedError
+
+    def load_dbdump(self, dumpfile: str) -> None:
+        """Load the dump ``dumpfile`` into the database. A backend need not have dumps."""
         raise NotImplementedError
 
     def serverinfo(self) -> None:

@@ -40,6 +40,7 @@ from .postgresql import commands, control, pristine, sql
 from .postgresql.configuration import Configuration, check_settings, password_file
 from .postgresql.files import ServerFiles
 from .postgresql.guide_values import GuideValues, guide_values
+from .postgresql.served import Served
 from .postgresql.sql import Account
 
 ENGINE = "postgresql"
@@ -75,6 +76,7 @@ class PostgresBackend(BaseDbdevBackend):
 
     has_info: ClassVar[bool] = True
     has_lock: ClassVar[bool] = True
+    has_dump_options: ClassVar[bool] = True
 
     # What the settings and the pin ask for.
 
@@ -311,6 +313,16 @@ class PostgresBackend(BaseDbdevBackend):
                 return
             self._stop(server)
 
+    def create_dbdump(self, dumpfile: str) -> None:
+        from .postgresql import dumping
+
+        dumping.create(self, dumpfile)
+
+    def load_dbdump(self, dumpfile: str) -> None:
+        from .postgresql import loading
+
+        loading.load(self, dumpfile)
+
     def run_database_server_in_foreground(self) -> None:
         from .postgresql.foreground import until_ended
 
@@ -329,6 +341,61 @@ class PostgresBackend(BaseDbdevBackend):
                 pid = self._start(toolchain, self.port)
             self.reporter.fact("Press Ctrl-C to stop it")
             follow(pid, offset)
+
+    def run_database_server_in_foreground(self) -> None:
+        from .postgresql.foreground import until_ended
+
+        _ = self.host
+        with until_ended(self.files, self.stdout) as follow:
+            with self._locked():
+                if (server := control.running(self.files)) is not None:
+                    raise ServerError(
+                        f"PostgreSQL is running already (pid {server.process.pid}).",
+                        hints=["stop it first: dbdev_stopserver"],
+                    )
+                toolchain = self._toolchain_of_cluster()
+                if not ports.is_free(self.port):
+                    raise self._port_taken(self.port)
+                offset = self.files.log.stat().st_size if self.files.log.exists() else 0
+                pid = self._start(toolchain, self.port)
+            self.reporter.fact("Press Ctrl-C to stop it")
+            follow(pid, offset)
+
+    @contextmanager
+    def served(self, *, leave_running: bool = True) -> Iterator[Served]:
+        """Work alone on the running server, which is started when it is not.
+
+        :param leave_running: whether a server that was started for this goes on afterwards.
+        """
+        _ = self.host
+        account = sql.account_of(self.dbsettings, self.alias)
+        with self._locked():
+            toolchain = self._toolchain_of_cluster()
+            server = control.running(self.files)
+            if server is None:
+                if not ports.is_free(self.port):
+                    raise self._port_taken(self.port)
+                self._start(toolchain, self.port)
+            else:
+                self._check_port(server.port)
+                self._write_passfile(self.port)
+            try:
+                self._ensure_accounts([account], self.port)
+                yield Served(
+                    toolchain=toolchain,
+                    port=self.port,
+                    socket_directory=self.files.socket_directory(self.port),
+                    passfile=self.files.passfile,
+                    account=account,
+                    extensions=self.pin.requirement.extensions,
+                    scratch=self._datadir.with_name(f".{self._datadir.name}.{timestamp()}"),
+                    reporter=self.reporter,
+                )
+            finally:
+                if server is None and not leave_running:
+                    started = control.running(self.files)
+                    if started is not None:
+                        self._stop(started)
 
     # The way of one init.
 
