@@ -3,19 +3,21 @@
 ================== ======= ==========================================================
 id                 level   meaning
 ================== ======= ==========================================================
-django_dbdev.E001  error   a pin is malformed, or what is set explicitly does not satisfy it
+django_dbdev.E001  error   no provider satisfies the pin, or the pin is malformed
 django_dbdev.E002  error   aliases share one port, and so one server, but differ
 django_dbdev.W001  warning the data directory is not ignored by git
 django_dbdev.W002  warning HOST is not this machine's loopback
 django_dbdev.W003  warning django_dbdev is installed although DEBUG is off
 ================== ======= ==========================================================
 
-They run nothing and fetch nothing: ``manage.py check`` stays as fast as it was.
+They run nothing and fetch nothing, so ``manage.py check`` stays as fast as it was. Whether the
+package index has what is pinned is asked by ``manage.py check --database ALIAS`` alone, and by
+``migrate``, where neither the lock nor this machine has it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from django.core import checks
 
 from . import conf
 from .backends.base import BaseDbdevBackend
-from .exceptions import ConfigurationError, DbdevError
+from .exceptions import ConfigurationError, DbdevError, ToolchainError
 from .registry import backendregistry
 
 TAG = "django_dbdev"
@@ -38,6 +40,24 @@ def check_setup(**kwargs: Any) -> list[checks.CheckMessage]:
     except DbdevError as error:
         return [_error(error, "E001")]
     return [*_project_checks(), *_alias_checks()]
+
+
+@checks.register(checks.Tags.database)
+def check_obtainable(
+    databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[checks.CheckMessage]:
+    """Ask for the aliases that Django names, when it checks databases."""
+    found: list[checks.CheckMessage] = []
+    for alias in databases or ():
+        backend = _backend(alias, conf.databases())
+        try:
+            if backend is not None:
+                backend.check(ask=True)
+        except ToolchainError as error:
+            found.append(_error(error, "E001"))
+        except DbdevError:
+            continue  # The other check names it.
+    return found
 
 
 def _project_checks() -> Iterator[checks.CheckMessage]:

@@ -98,8 +98,10 @@ class BaseDbdevBackend:
         """What there is to know of the server; for backends with :attr:`has_info`."""
         raise NotImplementedError
 
-    def check(self) -> None:
+    def check(self, *, ask: bool = False) -> None:
         """Look for mistakes in the settings, for Django's system checks; fetches nothing.
+
+        :param ask: ask the network too whether what is pinned can be had.
 
         :raises DbdevError: the first mistake. A backend need not look for any.
         """

@@ -20,6 +20,7 @@ from ..binaries.find import (
     Found,
     Sources,
     check_lock,
+    check_obtainable,
     find_toolchain,
     installed_toolchain,
     lock_toolchain,
@@ -210,13 +211,13 @@ class PostgresBackend(BaseDbdevBackend):
         entry = check_lock(self.pin.requirement, self._sources())
         self.reporter.fact(f"{conf.project().lock} has {ENGINE} {entry.version} for the pin")
 
-    def check(self) -> None:
+    def check(self, *, ask: bool = False) -> None:
         _ = self.port, self.pin
         self._accounts()
         sources = self._sources()
-        if sources.executables or sources.bindir:
+        if ask or sources.executables or sources.bindir:
             # Only then: it runs a program, and a set-up that fetches needs no proof here.
-            self._find_toolchain()
+            check_obtainable(self.pin.requirement, sources)
 
     def init(self) -> None:
         _ = self.host

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..exceptions import LockError, NoToolchainError, ToolchainError
 from ..pins import Requirement
@@ -33,6 +34,9 @@ from .providers.wheels import WHEELS, Wheel, WheelProvider
 from .store import Store, link_prefix
 from .systems import current_system
 from .toolchain import Toolchain
+
+if TYPE_CHECKING:
+    from .resolve import Resolution
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,14 @@ def check_lock(requirement: Requirement, sources: Sources) -> LockedEngine:
     return _Search(requirement, sources, SILENT).locked_entry()
 
 
+def check_obtainable(requirement: Requirement, sources: Sources) -> None:
+    """Look whether :func:`find_toolchain` could succeed; asks the index, fetches nothing.
+
+    :raises ToolchainError: what it would raise, as far as that can be known before fetching.
+    """
+    _Search(requirement, sources, SILENT).check_obtainable()
+
+
 class _Search:
     def __init__(self, requirement: Requirement, sources: Sources, reporter: Reporter) -> None:
         self.requirement = requirement
@@ -182,6 +194,24 @@ class _Search:
         if entry is None or not entry.satisfies(self.requirement):
             raise self._nothing()
         return entry
+
+    def check_obtainable(self) -> None:
+        if self._explicit() is not None:
+            return
+        entry = self._entry()
+        if entry is not None and entry.satisfies(self.requirement):
+            return
+        if self.sources.locked:
+            raise self._lock_error(entry)
+        if self.sources.offline or self.installed() is not None:
+            return
+        from .resolve import ask
+
+        answer = ask(self.requirement, [self._provider(w) for w in self._wheels.values()])
+        if answer.offered or not answer.answered:
+            return
+        self._take_note(answer)
+        raise self._nothing()
 
     def locked_entry(self) -> LockedEngine:
         entry = self._entry()
@@ -341,15 +371,18 @@ class _Search:
                 )
         providers = [self._provider(wheel) for wheel in self._wheels.values()]
         result = resolve(self.requirement, providers, self.reporter, preferred=preferred)
-        for name, declined in result.declined:
-            self._decline(name, declined)
-        if result.nearest:
-            self.hints.append(f"the nearest versions that can be had: {', '.join(result.nearest)}")
+        self._take_note(result)
         self.index_has_none = result.answered and not result.offered
         if result.entry is None or result.installed is None:
             return None
         self._write(result.entry)
         return self._link(self._wheels[result.installed.provider], result.installed)
+
+    def _take_note(self, result: Resolution) -> None:
+        for name, declined in result.declined:
+            self._decline(name, declined)
+        if result.nearest:
+            self.hints.append(f"the nearest versions that can be had: {', '.join(result.nearest)}")
 
     # --- without a lock -----------------------------------------------------------------
 

@@ -105,6 +105,16 @@ def resolve(
     return resolution
 
 
+def ask(requirement: Requirement, providers: Sequence[WheelProvider]) -> Resolution:
+    """Whether the index has what :func:`resolve` would install; nothing is fetched."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    resolution = Resolution()
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        resolution.offered = bool(_offers(requirement, providers, resolution, "", pool))
+    return resolution
+
+
 def _offers(
     requirement: Requirement,
     providers: Sequence[WheelProvider],
