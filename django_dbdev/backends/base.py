@@ -41,6 +41,9 @@ class BaseDbdevBackend:
     #: Whether :meth:`create_dbdump` and :meth:`load_dbdump` read the command's options, take "-"
     #: for a standard stream, and lose nothing when they fail.
     has_dump_options: ClassVar[bool] = False
+    #: Whether :meth:`restore` builds the new data beside the old, keeps the old as a backup, and
+    #: reads the command's options; else the command makes a backup, and calls :meth:`reinit`.
+    restores_beside: ClassVar[bool] = False
     #: Whether :meth:`lock` and :meth:`check_lock` keep the backend's programs in ``dbdev.lock``.
     has_lock: ClassVar[bool] = False
 
@@ -224,8 +227,10 @@ class BaseDbdevBackend:
         """
         make_tempdata(self.tempdata)
         suffix = f".{name}" if name else ""
-        directory = Path(self.root_backupdir) / f"backup-{timestamp()}{suffix}"
-        directory.mkdir(mode=0o700, parents=True)
+        root = Path(self.root_backupdir)
+        root.mkdir(mode=0o700, exist_ok=True)
+        directory = root / f"backup-{timestamp()}{suffix}"
+        directory.mkdir(mode=0o700)
         return str(directory)
 
 

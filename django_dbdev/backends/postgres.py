@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from .. import conf
+from ..backups.replace import is_broken, mend
 from ..binaries.find import (
     Found,
     Sources,
@@ -77,6 +78,7 @@ class PostgresBackend(BaseDbdevBackend):
 
     has_info: ClassVar[bool] = True
     has_lock: ClassVar[bool] = True
+    restores_beside: ClassVar[bool] = True
     has_dump_options: ClassVar[bool] = True
 
     # What the settings and the pin ask for.
@@ -193,6 +195,7 @@ class PostgresBackend(BaseDbdevBackend):
         """Work alone on this server, and first mend what a killed command left. Does not nest."""
         make_tempdata(self.tempdata)
         with exclusive(self.files.lock, reporter=self.reporter):
+            self._mend()
             sweep(self._datadir)
             replaced = self._replaced()
             if replaced and not self._datadir.exists():
@@ -343,24 +346,15 @@ class PostgresBackend(BaseDbdevBackend):
             self.reporter.fact("Press Ctrl-C to stop it")
             follow(pid, offset)
 
-    def run_database_server_in_foreground(self) -> None:
-        from .postgresql.foreground import until_ended
+    def backup(self, directory: str) -> None:
+        from .postgresql.backups import back_up
 
-        _ = self.host
-        with until_ended(self.files, self.stdout) as follow:
-            with self._locked():
-                if (server := control.running(self.files)) is not None:
-                    raise ServerError(
-                        f"PostgreSQL is running already (pid {server.process.pid}).",
-                        hints=["stop it first: dbdev_stopserver"],
-                    )
-                toolchain = self._toolchain_of_cluster()
-                if not ports.is_free(self.port):
-                    raise self._port_taken(self.port)
-                offset = self.files.log.stat().st_size if self.files.log.exists() else 0
-                pid = self._start(toolchain, self.port)
-            self.reporter.fact("Press Ctrl-C to stop it")
-            follow(pid, offset)
+        back_up(self, Path(directory))
+
+    def restore(self, directory: str) -> None:
+        from .postgresql.backups import restore
+
+        restore(self, Path(directory))
 
     @contextmanager
     def served(self, *, leave_running: bool = True) -> Iterator[Served]:
@@ -465,7 +459,7 @@ class PostgresBackend(BaseDbdevBackend):
             self._datadir.rmdir()
         fresh.rename(self._datadir)
 
-    def _start(self, toolchain: Toolchain, port: int) -> int:
+    def _start(self, toolchain: Toolchain, port: int, *options: str) -> int:
         started = time.perf_counter()
         identity = privileges.choose_identity(
             commands.probe(toolchain), self.tempdata, conf.store(), data=self._datadir
@@ -473,7 +467,7 @@ class PostgresBackend(BaseDbdevBackend):
         self._configuration(toolchain.major, port, identity).write(self._datadir)
         identity.adopt(self._datadir)
         self._write_passfile(port)
-        pid = control.start(self.files, toolchain, port, identity)
+        pid = control.start(self.files, toolchain, port, identity, *options)
         self.reporter.fact(
             f"Started PostgreSQL {toolchain.version} on {ports.LOOPBACK}:{port} "
             f"in {seconds(time.perf_counter() - started)}"
@@ -610,6 +604,12 @@ class PostgresBackend(BaseDbdevBackend):
             remove_tree(old)
 
     def _bring_back(self, old: Path) -> None:
+    def _mend(self) -> None:
+        """Bring a restore that was killed to its end, or back."""
+        done = mend(self._datadir, Path(self.root_backupdir), self.files.is_cluster)
+        if done:
+            self.reporter.warning(done)
+
         with suppress(DbdevError):
             if (server := control.running(self.files)) is not None:
                 self._stop(server)
@@ -626,6 +626,9 @@ class PostgresBackend(BaseDbdevBackend):
 
     def info(self) -> ServerInfo:
         server = control.running(self.files)
+        if is_broken(self._datadir):
+            with self._locked():
+                """Mended by that."""
         toolchain, problem = self._installed_toolchain()
         cluster = self.files.is_cluster()
         port = server.port if server else self.port

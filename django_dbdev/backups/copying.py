@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import shutil
 import sys
+from functools import cache
 from pathlib import Path
+from typing import Any
+
+#: Why a hard link cannot be made here, though both files are as they should be.
+_NO_LINK = {errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
+#: Why a file cannot be cloned here.
+_NO_CLONE = {errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
+#: ``ioctl`` numbers and flags of Linux; source: linux/fs.h.
+_FICLONE = 0x40049409
+_SYNC_FILE_RANGE_WRITE = 2
 
 
 def copy_tree(source: Path, target: Path) -> None:
@@ -52,10 +64,43 @@ if sys.platform == "linux":
         finally:
             os.close(read)
 
-    import errno as _errno
-
     #: Across file systems on old kernels, and where a file system or sandbox has no such call.
-    _NO_COPY_FILE_RANGE = {_errno.EXDEV, _errno.ENOSYS, _errno.EOPNOTSUPP, _errno.EINVAL}
+    _NO_COPY_FILE_RANGE = {errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+
+    def clone(read: int, write: int) -> bool:
+        """Share all blocks of one open file with another; False where that cannot be done."""
+        import fcntl
+
+        try:
+            fcntl.ioctl(write, _FICLONE, read)
+        except OSError as error:
+            if error.errno not in _NO_CLONE:
+                raise
+            return False
+        return True
+
+    def begin_writing(descriptor: int, begin: int, end: int) -> None:
+        """Have the kernel write a part of a file to disk, without waiting for it."""
+        _libc().sync_file_range(
+            ctypes.c_int(descriptor),
+            ctypes.c_int64(begin),
+            ctypes.c_int64(end - begin),
+            ctypes.c_uint(_SYNC_FILE_RANGE_WRITE),
+        )
+
+    def flush(folder: Path) -> None:
+        """Wait until all of the folder's file system is on disk."""
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            if _libc().syncfs(ctypes.c_int(descriptor)) != 0:
+                number = ctypes.get_errno()
+                raise OSError(number, os.strerror(number), str(folder))
+        finally:
+            os.close(descriptor)
+
+    @cache
+    def _libc() -> Any:
+        return ctypes.CDLL(None, use_errno=True)
 
 else:
 
@@ -63,3 +108,25 @@ else:
         """Copy one file to ``target``, which must not exist."""
         shutil.copyfile(source, target)
         shutil.copymode(source, target)
+
+    def clone(read: int, write: int) -> bool:
+        """Share all blocks of one open file with another; False where that cannot be done."""
+        return False
+
+    def begin_writing(descriptor: int, begin: int, end: int) -> None:
+        """Have the kernel write a part of a file to disk, without waiting for it."""
+
+    def flush(folder: Path) -> None:
+        """Wait until all of the folder's file system is on disk."""
+        os.sync()
+
+
+def link(source: str, target: str) -> bool:
+    """Make a hard link; False where the file systems do not allow it."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        return False
+    return True

@@ -1,0 +1,367 @@
+"""Taking and restoring backups of one server.
+
+A restore never works on the live cluster: it builds the new one beside it and swaps by rename
+(see :mod:`django_dbdev.backups.replace`). The old one stays as a safety backup, also where none
+was asked for, until the new one has started.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ... import conf
+from ...backups import snapshot
+from ...backups.context import git_state
+from ...backups.faults import step
+from ...backups.manifest import PORTABLE, SNAPSHOT, Manifest, read_manifest, write_manifest
+from ...backups.names import DATA, SAFETY, place_of
+from ...backups.replace import PENDING, Replacement, discard, is_broken, prune
+from ...binaries.systems import current_system
+from ...binaries.toolchain import Toolchain
+from ...exceptions import BackupError, DbdevError, ServerError
+from ...reporting import seconds, size
+from ..base import timestamp
+from . import control, portable, sql
+from .snapshot import Copied, copy_running, copy_stopped, scan_stopped
+
+if TYPE_CHECKING:
+    from ..postgres import PostgresBackend
+
+ENGINE = "postgresql"
+#: Recovery asks the file system once to have everything on disk, not file by file: Linux only.
+_QUICK_RECOVERY = ("-c", "recovery_init_sync_method=syncfs") if sys.platform == "linux" else ()
+
+
+def back_up(backend: PostgresBackend, directory: Path) -> None:
+    """Copy the server to ``directory``, which must be empty; its manifest comes last.
+
+    :raises ServerError: when there is no cluster.
+    """
+    if not backend.files.is_cluster() and not is_broken(backend._datadir):
+        raise ServerError(
+            f"There is no cluster in {backend._datadir}.", hints=["make one: dbdev_init"]
+        )
+    if _options(backend).get("portable"):
+        _dump(backend, directory)
+        return
+    with backend._locked():
+        _snapshot(backend, directory)
+
+
+def _options(backend: PostgresBackend) -> Mapping[str, Any]:
+    return getattr(backend.command, "options", {})
+
+
+def _dump(backend: PostgresBackend, directory: Path) -> None:
+    """Dump the alias's database, for other versions and machines."""
+    begun, started_ns = time.perf_counter(), time.time_ns()
+    step("backup:begun")
+    data = directory / DATA
+    data.mkdir(mode=0o700)
+    portable.dump(backend, data)
+    step("backup:copied")
+    tree, files = snapshot.describe_files(data)
+    server = control.running(backend.files)
+    migrations = _migrations(backend, server) if server else {}
+    copied = Copied(tree, files, started_ns)
+    version = _stopped_version(backend)
+    manifest = _manifest(backend, directory, version, copied, migrations, begun, PORTABLE)
+    step("backup:described")
+    write_manifest(directory, manifest)
+    step("backup:done")
+
+
+def _snapshot(backend: PostgresBackend, directory: Path) -> None:
+    begun = time.perf_counter()
+    step("backup:begun")
+    target = directory / DATA
+    asked = snapshot.bases(Path(backend.root_backupdir))
+    migrations: Mapping[str, str] = {}
+    server = control.running(backend.files)
+    if server is None:
+        version = _stopped_version(backend)
+        copied = copy_stopped(backend._datadir, target, asked)
+    else:
+        admin = sql.superuser(server.pid_file.socket_directory, server.port)
+        with sql.connect(admin) as cursor:
+            sql.prove_identity(cursor, backend._datadir)
+            version = str(sql.scalar(cursor, "SHOW server_version")).split()[0]
+            copied = copy_running(cursor, backend._datadir, target, asked)
+        migrations = _migrations(backend, server)
+    manifest = _manifest(backend, directory, version, copied, migrations, begun)
+    step("backup:described")
+    write_manifest(directory, manifest)
+    step("backup:done")
+
+
+def _manifest(
+    backend: PostgresBackend,
+    directory: Path,
+    version: str,
+    copied: Copied,
+    migrations: Mapping[str, str],
+    begun: float,
+    kind: str = SNAPSHOT,
+) -> Manifest:
+    place = place_of(directory)
+    aliases = [backend.alias] if kind == PORTABLE else backend.server_aliases
+    branch, commit = git_state(conf.project_root()[0])
+    return Manifest(
+        engine=ENGINE,
+        version=version,
+        system=current_system(),
+        kind=kind,
+        alias=backend.alias,
+        aliases={a: str(conf.database(a).get("NAME") or "") for a in aliases},
+        server=backend.server_name,
+        name=place.name if place else "",
+        created=datetime.now().astimezone().isoformat(timespec="seconds"),
+        started_ns=copied.started_ns,
+        duration=round(time.perf_counter() - begun, 3),
+        branch=branch,
+        commit=commit,
+        migrations=migrations,
+        files=copied.files,
+        folders=copied.tree.folders,
+        links=copied.tree.links,
+    )
+
+
+def _stopped_version(backend: PostgresBackend) -> str:
+    """The exact version where the programs of the pin made the cluster, else its major."""
+    major = backend.files.cluster_major()
+    toolchain, _ = backend._installed_toolchain()
+    return toolchain.version if toolchain and toolchain.major == major else str(major)
+
+
+def _migrations(backend: PostgresBackend, server: control.Running) -> dict[str, str]:
+    """The latest applied migration of each app; none where the database has no such table."""
+    account = sql.account_of(backend.dbsettings, backend.alias)
+    admin = sql.superuser(server.pid_file.socket_directory, server.port)
+    login = sql.Login(admin.host, admin.port, account.database, admin.user)
+    try:
+        with sql.connect(login) as cursor:
+            if sql.scalar(cursor, "SELECT to_regclass('public.django_migrations')") is None:
+                return {}
+            cursor.execute(
+                "SELECT DISTINCT ON (app) app, name FROM public.django_migrations "
+                "ORDER BY app, id DESC"
+            )
+            return {str(app): str(name) for app, name in cursor.fetchall()}
+    except ServerError:
+        # The database is not there: the backup is whole without this.
+        return {}
+
+
+def restore(backend: PostgresBackend, directory: Path) -> None:
+    """Put a backup in the place of the server's data; the server runs afterwards.
+
+    The command's options ``verify`` (read the whole backup first) and ``safety`` are obeyed.
+
+    :raises DamagedBackupError: before anything is touched, or while it is built beside.
+    """
+    options = _options(backend)
+    manifest = read_manifest(directory)
+    if manifest.engine != ENGINE:
+        raise BackupError(
+            f"{directory} is a backup of {manifest.engine}, the alias {backend.alias!r} is of "
+            f"{ENGINE}."
+        )
+    if manifest.kind == PORTABLE:
+        _load(backend, directory, manifest)
+        return
+    if manifest.kind != SNAPSHOT:
+        raise BackupError(f"{directory} is of the kind {manifest.kind!r}, which is not known.")
+    _ = backend.host
+    accounts = backend._accounts()
+    with backend._locked():
+        step("restore:begun")
+        snapshot.verify(directory, manifest, thoroughly=bool(options.get("verify")))
+        toolchain = backend._find_toolchain().toolchain
+        if manifest.major != str(toolchain.major):
+            raise BackupError(
+                f"The backup {directory} is of PostgreSQL {manifest.version}; the pin "
+                f"({backend.pin.requirement}) gives {toolchain.version}, which cannot read it.",
+                hints=[f'pin version = "{manifest.major}" in [{backend.pin.key}] to restore it'],
+            )
+        _Restore(backend, directory, manifest, toolchain, bool(options.get("safety", True))).run()
+        backend._ensure_accounts(accounts, backend.port)
+        step("restore:done")
+
+
+def _load(backend: PostgresBackend, directory: Path, manifest: Manifest) -> None:
+    """Put a dump into the place of the alias's database; the other databases are not touched."""
+    begun = time.perf_counter()
+    # The program that loads it knows nothing of checksums.
+    snapshot.verify(directory, manifest)
+    root = Path(backend.root_backupdir)
+    safety: Path | None = None
+    if not backend.files.is_cluster() and not is_broken(backend._datadir):
+        backend.init()
+    elif _options(backend).get("safety", True):
+        safety = Path(backend.create_timestamped_backupdir(SAFETY))
+        try:
+            with backend._locked():
+                _snapshot(backend, safety)
+        except BaseException:
+            discard(safety)
+            raise
+    step("restore:kept")
+    portable.restore(backend, directory / DATA)
+    prune(root, directory)
+    backend.reporter.fact(
+        f"Restored {directory.name} ({size(manifest.size)}) "
+        f"in {seconds(time.perf_counter() - begun)}"
+    )
+    if safety is not None:
+        backend.reporter.fact(f"What it replaced is kept in {safety}")
+    step("restore:done")
+
+
+class _Restore:
+    """One restore of a snapshot, under the server's lock."""
+
+    def __init__(
+        self,
+        backend: PostgresBackend,
+        directory: Path,
+        manifest: Manifest,
+        toolchain: Toolchain,
+        keep_safety: bool,
+    ) -> None:
+        self.backend = backend
+        self.directory = directory
+        self.manifest = manifest
+        self.toolchain = toolchain
+        self.keep_safety = keep_safety
+        self.replacement = Replacement(backend._datadir, timestamp())
+        self.was_running = False
+        self.built = False
+
+    def run(self) -> None:
+        backend, begun = self.backend, time.perf_counter()
+        root = Path(backend.root_backupdir)
+        server = control.running(backend.files)
+        ours = server is not None and server.port == backend.port
+        port = backend.port if ours else backend._choose_port()
+        if server is not None:
+            self.was_running = True
+            self._say_who_is_disconnected(server)
+            backend._stop(server)
+        step("restore:stopped")
+        safety = self._new_safety()
+        started_ns = time.time_ns()
+        try:
+            rebuilt = self._build(safety, started_ns)
+            self.replacement.swap(safety)
+        except BaseException as error:
+            raise self._interrupted(error, port) from error
+        snapshot.record_restored(root, self.directory / DATA, rebuilt, started_ns)
+        step("restore:recorded")
+        try:
+            backend._start(self.toolchain, port, *_QUICK_RECOVERY)
+        except DbdevError as error:
+            if safety is not None:
+                self._bring_back(safety, port)
+                error.hints = (*error.hints, f"the old data is back in {backend._datadir}")
+            raise
+        step("restore:started")
+        if safety is not None and not self.keep_safety:
+            discard(safety)
+        prune(root, self.directory)
+        backend.reporter.fact(
+            f"Restored {self.directory.name}: {size(rebuilt.copied)} copied of "
+            f"{size(self.manifest.size)}, in {seconds(time.perf_counter() - begun)}"
+        )
+        if safety is not None and self.keep_safety:
+            backend.reporter.fact(f"What it replaced is kept in {safety}")
+
+    def _new_safety(self) -> Path | None:
+        if not self.backend.files.is_cluster():
+            if self.backend.files.is_occupied():
+                aside = self.backend._set_aside("unfinished")
+                self.backend.reporter.warning(
+                    f"{self.backend._datadir} held no whole cluster; it was moved to {aside}"
+                )
+            return None
+        return Path(self.backend.create_timestamped_backupdir(SAFETY))
+
+    def _build(self, safety: Path | None, started_ns: int) -> snapshot.Rebuilt:
+        backend, begun = self.backend, time.perf_counter()
+        live = backend._datadir
+        tree = scan_stopped(live) if safety else snapshot.Tree()
+        # The restored backup knows best what has not changed since.
+        data = self.directory / DATA
+        own = snapshot.Base(data, self.manifest.files, self.manifest.started_ns)
+        rebuilt = snapshot.rebuild(
+            data,
+            self.manifest,
+            self.replacement.new,
+            live=live,
+            tree=tree,
+            safety=safety / DATA if safety else None,
+            asked=[own, *snapshot.bases(Path(backend.root_backupdir))],
+        )
+        step("restore:built")
+        if safety is not None:
+            copied = Copied(tree, rebuilt.safety, started_ns)
+            version = _stopped_version(backend)
+            pending = _manifest(backend, safety, version, copied, {}, begun)
+            write_manifest(safety, pending, PENDING)
+        step("restore:described")
+        self.built = True
+        return rebuilt
+
+    def _say_who_is_disconnected(self, server: control.Running) -> None:
+        admin = sql.superuser(server.pid_file.socket_directory, server.port)
+        with suppress(ServerError), sql.connect(admin) as cursor:
+            count = sql.scalar(
+                cursor,
+                "SELECT count(*) FROM pg_stat_activity "
+                "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()",
+            )
+            if count:
+                noun = "connection" if count == 1 else "connections"
+                self.backend.reporter.fact(f"Ended {count} {noun} of clients")
+
+    def _interrupted(self, error: BaseException, port: int) -> BaseException:
+        """Have one side whole again, and the server running; what to raise then."""
+        untouched = not self.built or self.replacement.new.exists()
+        self.backend._mend()
+        self._restart(port)
+        which = "The old data" if untouched else "The backup's data"
+        told = f"{which} is in {self.backend._datadir}{', as it was' if untouched else ''}."
+        if isinstance(error, DbdevError):
+            error.message = f"{error.message}\n{told}"
+            return error
+        if isinstance(error, OSError):
+            where = f" ({error.filename})" if error.filename else ""
+            return BackupError(
+                f"The backup could not be restored: {error.strerror or error}{where}.\n{told}"
+            )
+        return error
+
+    def _bring_back(self, safety: Path, port: int) -> None:
+        """The new data does not start: build the old again, which its safety backup holds."""
+        backend = self.backend
+        back = Replacement(backend._datadir, timestamp())
+        snapshot.copy_whole(safety / DATA, read_manifest(safety), back.new)
+        back.swap(None)
+        backend.reporter.warning(
+            f"The restored data does not start; the old data is back in {backend._datadir}"
+        )
+        self._restart(port)
+
+    def _restart(self, port: int) -> None:
+        if not self.was_running or self.backend.files.cluster_major() != self.toolchain.major:
+            return
+        try:
+            self.backend._start(self.toolchain, port)
+        except DbdevError as error:
+            self.backend.reporter.warning(f"It was not started again: {error.message}")

@@ -1,0 +1,161 @@
+"""Backups of backends that have only the contract's ``backup``, ``restore`` and ``reinit``.
+
+As 1.2.3 did, the database is made anew before a backup is restored. Unlike it, a backup of what
+is there is made first, and restored when the other cannot be.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from .. import conf
+from ..exceptions import BackupError
+from ..process.locking import exclusive
+from ..reporting import Reporter, seconds
+from .context import git_state
+from .faults import step
+from .manifest import CUSTOM, Manifest, read_manifest, write_manifest
+from .names import MANIFEST, SAFETY, place_of
+from .replace import discard, prune
+from .snapshot import describe_files, verify
+
+
+class Backend(Protocol):
+    """What is used of a backend."""
+
+    def backup(self, directory: str) -> None: ...
+    def restore(self, directory: str) -> None: ...
+    def reinit(self) -> None: ...
+    def create_timestamped_backupdir(self, name: str | None = None) -> str: ...
+    @property
+    def alias(self) -> str: ...
+    @property
+    def server_name(self) -> str: ...
+    @property
+    def server_aliases(self) -> Sequence[str]: ...
+    @property
+    def tempdata(self) -> Path: ...
+    @property
+    def root_backupdir(self) -> str: ...
+    @property
+    def reporter(self) -> Reporter: ...
+
+
+@contextmanager
+def working_alone(backend: Backend) -> Iterator[None]:
+    """Hold the server's lock. What the backend itself does under the same lock nests."""
+    lock = backend.tempdata / f"{backend.server_name}.lock"
+    with exclusive(lock, reporter=backend.reporter):
+        yield
+
+
+def create(backend: Backend, name: str | None) -> tuple[Path, Manifest]:
+    """Have the backend make a backup, and see that it has a manifest: it gets one if need be."""
+    Path(backend.root_backupdir).mkdir(mode=0o700, parents=True, exist_ok=True)
+    with working_alone(backend):
+        return _create(backend, name)
+
+
+def _create(backend: Backend, name: str | None) -> tuple[Path, Manifest]:
+    started_ns, begun = time.time_ns(), time.perf_counter()
+    directory = Path(backend.create_timestamped_backupdir(name))
+    try:
+        backend.backup(str(directory))
+        if (directory / MANIFEST).exists():
+            return directory, read_manifest(directory)
+        tree, files = describe_files(directory)
+        if not files:
+            raise BackupError(f"The backend wrote nothing into {directory}.")
+        place = place_of(directory)
+        branch, commit = git_state(conf.project_root()[0])
+        manifest = Manifest(
+            engine=str(conf.database(backend.alias)["ENGINE"]),
+            version="",
+            system="",
+            kind=CUSTOM,
+            alias=backend.alias,
+            aliases={a: str(conf.database(a).get("NAME") or "") for a in backend.server_aliases},
+            server=backend.server_name,
+            name=place.name if place else "",
+            created=datetime.now().astimezone().isoformat(timespec="seconds"),
+            started_ns=started_ns,
+            duration=round(time.perf_counter() - begun, 3),
+            branch=branch,
+            commit=commit,
+            migrations=_migrations(backend.alias),
+            files=files,
+            folders=tree.folders,
+            links=tree.links,
+        )
+        step("backup:described")
+        write_manifest(directory, manifest)
+    except BaseException:
+        discard(directory)
+        raise
+    return directory, manifest
+
+
+def restore(backend: Backend, directory: Path, *, keep_safety: bool) -> None:
+    """Restore a backup into a new database, after a backup of the old one.
+
+    :raises BackupError: when it cannot be restored; it says where the old data is.
+    """
+    manifest = read_manifest(directory)
+    verify(directory, manifest)
+    with working_alone(backend):
+        _restore(backend, directory, keep_safety)
+
+
+def _restore(backend: Backend, directory: Path, keep_safety: bool) -> None:
+    begun = time.perf_counter()
+    safety, _ = create(backend, SAFETY)
+    step("restore:kept")
+    try:
+        backend.reinit()
+        step("restore:emptied")
+        backend.restore(str(directory))
+    except BaseException as error:
+        _bring_back(backend, safety, error)
+        raise
+    if not keep_safety:
+        discard(safety)
+    prune(Path(backend.root_backupdir), directory)
+    backend.reporter.fact(f"Restored {directory.name} in {seconds(time.perf_counter() - begun)}")
+    if keep_safety:
+        backend.reporter.fact(f"What it replaced is kept in {safety}")
+
+
+def _bring_back(backend: Backend, safety: Path, error: BaseException) -> None:
+    backend.reporter.warning(f"The backup could not be restored: {error}")
+    try:
+        backend.reinit()
+        backend.restore(str(safety))
+    except Exception as second:
+        raise BackupError(
+            f"Neither the backup nor the old data could be restored: {second}",
+            hints=[f"the old data is whole in {safety}: dbdev_restore {safety}"],
+        ) from error
+    backend.reporter.warning(f"The old data is back; it is in {safety} as well")
+
+
+def _migrations(alias: str) -> dict[str, str]:
+    """The latest applied migration of each app, by Django's own connection."""
+    from django.db import connections
+    from django.db.migrations.recorder import MigrationRecorder
+
+    connection = connections[alias]
+    try:
+        recorder: Any = MigrationRecorder(connection)
+        if not recorder.has_table():
+            return {}
+        return dict(recorder.migration_qs.order_by("id").values_list("app", "name"))
+    except Exception:
+        # Any driver's error: the backup is whole without this.
+        return {}
+    finally:
+        connection.close()

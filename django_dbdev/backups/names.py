@@ -1,0 +1,119 @@
+"""What the folders of backups are called, and finding them.
+
+``<tempdata>/<server>-backups/backup-<time>[.<name>]/``, where the time is the local one to the
+microsecond, as 1.2.3 wrote it, so that names sort by age.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from ..exceptions import ConfigurationError
+
+#: The name of what a restore keeps of the data that it replaces.
+SAFETY = "before-restore"
+MANIFEST = "manifest.json"
+DATA = "data"
+
+_TIME = "%Y-%m-%d_%H-%M-%S-%f"
+_FOLDER = re.compile(r"backup-(\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-\d{6})(?:\.(.+))?", re.DOTALL)
+_NAME = re.compile(r"[^\W_][\w.+@ -]*")
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """The folder of a backup; ``created`` is the local time in its name."""
+
+    created: datetime
+    directory: Path
+    name: str = ""
+
+    @property
+    def data(self) -> Path:
+        return self.directory / DATA
+
+    @property
+    def manifest(self) -> Path:
+        return self.directory / MANIFEST
+
+    @property
+    def is_finished(self) -> bool:
+        return self.manifest.is_file()
+
+
+def place_of(directory: Path) -> Place | None:
+    """What the folder's name tells; None when it is not that of a backup."""
+    match = _FOLDER.fullmatch(directory.name)
+    if match is None:
+        return None
+    try:
+        return Place(datetime.strptime(match[1], _TIME), directory, match[2] or "")
+    except ValueError:
+        return None
+
+
+def places(root: Path) -> list[Place]:
+    """All folders of backups in ``root``, finished or not, the oldest first."""
+    try:
+        found = [place_of(entry) for entry in root.iterdir() if entry.is_dir()]
+    except FileNotFoundError:
+        return []
+    return sorted(place for place in found if place is not None)
+
+
+def finished(root: Path) -> list[Place]:
+    """The backups in ``root``, the oldest first: those that have a manifest."""
+    return [place for place in places(root) if place.is_finished]
+
+
+def check_new_name(root: Path, name: str) -> None:
+    """Refuse a name that a new backup cannot have.
+
+    :raises ConfigurationError: when it is taken, kept for restores, or awkward in a path.
+    """
+    if name == SAFETY:
+        raise ConfigurationError(
+            f"{SAFETY!r} is what restores call the copy of what they replace.",
+            hints=["use another name"],
+        )
+    if not _NAME.fullmatch(name) or len(name.encode()) > 150:
+        raise ConfigurationError(
+            f"A backup cannot be called {name!r}.",
+            hints=["use letters, digits, spaces and . _ - + @, a letter or digit first"],
+        )
+    for place in finished(root):
+        if place.name == name:
+            raise ConfigurationError(
+                f"There is a backup called {name!r} already: {place.directory}",
+                hints=["use another name", f"or remove that one: dbdev_clearbackups -n {name}"],
+            )
+
+
+def find_named(root: Path, name: str) -> Place:
+    """The backup called ``name``, the newest where there are several.
+
+    :raises ConfigurationError: naming those that there are.
+    """
+    known = finished(root)
+    for place in reversed(known):
+        if place.name == name:
+            return place
+    names = ", ".join(dict.fromkeys(place.name for place in reversed(known) if place.name))
+    raise ConfigurationError(
+        f"There is no backup called {name!r} in {root}.",
+        hints=[f"there are: {names}" if names else "make one: dbdev_backup"],
+    )
+
+
+def find_latest(root: Path) -> Place:
+    """The latest backup; what restores kept of replaced data does not count.
+
+    :raises ConfigurationError: when there is none.
+    """
+    for place in reversed(finished(root)):
+        if place.name != SAFETY:
+            return place
+    raise ConfigurationError(f"There are no backups in {root}.", hints=["make one: dbdev_backup"])

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from pathlib import Path
+
+from ...backups import contract
+from ...backups.names import find_latest, find_named
+from ...exceptions import ConfigurationError
+from ._base import BaseDbdevCommand, add_noinput
+
+
+class Command(BaseDbdevCommand):
+    help = (
+        "Put a backup in the place of the database. What it replaces is kept as a backup called "
+        "before-restore, of which the last three stay."
+    )
+
+    def add_extra_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "directory",
+            nargs="?",
+            metavar="backup-directory",
+            help="The backup. Default: the latest that dbdev_backup made.",
+        )
+        parser.add_argument(
+            "-n",
+            "--name",
+            dest="backupname",
+            metavar="NAME",
+            help="The backup's name, as given to dbdev_backup -n.",
+        )
+        parser.add_argument(
+            "--verify",
+            action="store_true",
+            help="Read the whole backup first, and compare it with its checksums.",
+        )
+        parser.add_argument(
+            "--no-safety",
+            action="store_false",
+            dest="safety",
+            help="Do not keep what is replaced.",
+        )
+        parser.add_argument(
+            "--all",
+            action="store_true",
+            dest="all_aliases",
+            help="Do not ask where several aliases share the server, and so are all replaced.",
+        )
+        add_noinput(parser)
+
+    def dbdev_handle(self) -> None:
+        directory = self._directory()
+        backend = self.dbdev_backend
+        self._agree_on_aliases()
+        if backend.restores_beside:
+            backend.restore(str(directory))
+        else:
+            contract.restore(backend, directory, keep_safety=self.options["safety"])
+
+    def _directory(self) -> Path:
+        root = Path(self.dbdev_backend.root_backupdir)
+        given, name = self.options["directory"], self.options["backupname"]
+        if given and name:
+            raise ConfigurationError("Give a directory or -n, not both.")
+        if given:
+            return Path(given).absolute()
+        return (find_named(root, name) if name else find_latest(root)).directory
+
+    def _agree_on_aliases(self) -> None:
+        if len(self.server_aliases) > 1 and not self.options["all_aliases"]:
+            self.confirm(
+                f"This replaces the data of all aliases that share {self.server_name}: "
+                f"{', '.join(self.server_aliases)}. (--all does not ask.)"
+            )

@@ -1,0 +1,257 @@
+"""Snapshots of a real server, stopped and running, and what restoring them gives."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Project, ProjectFactory
+
+NUMBERS = "SELECT n FROM numbers ORDER BY n"
+
+
+def backups(project: Project) -> list[Path]:
+    """The finished ones, the oldest first."""
+    root = project.tempdata / "PostgresBackend-backups"
+    return sorted(p.parent for p in root.glob("backup-*/manifest.json"))
+
+
+def manifest(directory: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((directory / "manifest.json").read_text())
+    return loaded
+
+
+def fill(project: Project, *numbers: int) -> None:
+    project.query("CREATE TABLE IF NOT EXISTS numbers (n int)")
+    for number in numbers:
+        project.query(f"INSERT INTO numbers VALUES ({number})")
+
+
+def numbers(project: Project) -> list[int]:
+    return [n for (n,) in project.query(NUMBERS)]
+
+
+def inodes(folder: Path) -> dict[int, Path]:
+    found = {}
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            found[path.stat().st_ino] = path
+    return found
+
+
+def assert_nothing_is_shared(project: Project) -> None:
+    """No file of the live data is also one of a backup: the server writes in place."""
+    live = inodes(project.datadir)
+    for backup in (project.tempdata / "PostgresBackend-backups").iterdir():
+        shared = live.keys() & inodes(backup).keys() if backup.is_dir() else set()
+        assert not shared, [live[inode] for inode in shared]
+
+
+def leftovers(project: Project) -> list[str]:
+    hidden = [p.name for p in project.tempdata.glob(".PostgresBackend*")]
+    root = project.tempdata / "PostgresBackend-backups"
+    return hidden + [
+        p.name for p in root.iterdir() if p.is_dir() and not (p / "manifest.json").exists()
+    ]
+
+
+@pytest.fixture
+def ready(project: Project) -> Project:
+    project.manage("dbdev_init").ok()
+    fill(project, 1, 2)
+    return project
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_snapshot_is_restored(ready: Project, running: bool) -> None:
+    if not running:
+        ready.manage("dbdev_stopserver").ok()
+    done = ready.manage("dbdev_backup", "-n", "first").ok()
+    assert re.search(r"Created .*\.first \(first\): [\d.]+ MB, of which it alone", done.out)
+    (backup,) = backups(ready)
+    content = manifest(backup)
+    assert content["kind"] == "snapshot"
+    assert content["engine"] == "postgresql"
+    assert content["name"] == "first"
+    assert content["aliases"] == {"default": "dbdev"}
+    assert content["size"] == sum(entry[0] for entry in content["files"].values())
+    assert re.fullmatch(r"18\.\d+", content["version"])
+    left_out = ("postmaster.pid", "postmaster.opts", "pg_replslot/x", "pg_internal.init")
+    assert not [f for f in content["files"] if Path(f).name in left_out]
+    assert ("backup_label" in content["files"]) is running
+
+    if not running:
+        ready.manage("dbdev_startserver").ok()
+    fill(ready, 3)
+    restored = ready.manage("dbdev_restore", "-n", "first").ok()
+    assert "before-restore" in restored.out
+    assert numbers(ready) == [1, 2]
+    assert_nothing_is_shared(ready)
+    assert leftovers(ready) == []
+
+    ready.manage("dbdev_restore", "-n", "before-restore").ok()
+    assert numbers(ready) == [1, 2, 3]
+    assert_nothing_is_shared(ready)
+    for each in backups(ready):
+        ready.manage("dbdev_restore", "--verify", "--no-safety", str(each)).ok()
+
+
+def test_no_file_is_ever_shared_with_the_live_data(ready: Project) -> None:
+    for number in range(10, 14):
+        ready.manage("dbdev_backup", "-n", f"n{number}").ok()
+        assert_nothing_is_shared(ready)
+        fill(ready, number)
+        ready.query("CHECKPOINT")
+    kept = {p: p.read_bytes() for b in backups(ready) for p in b.rglob("*") if p.is_file()}
+    for number in (11, 13, 10, 12):
+        ready.manage("dbdev_restore", "-n", f"n{number}").ok()
+        assert_nothing_is_shared(ready)
+        assert numbers(ready) == [1, 2, *range(10, number)]
+        fill(ready, 99)
+        ready.query("CHECKPOINT")
+    # What ran on the restored data has not written into any backup.
+    for path, content in kept.items():
+        assert not path.exists() or path.read_bytes() == content
+
+
+def test_the_next_snapshot_costs_what_has_changed(ready: Project) -> None:
+    ready.query("CHECKPOINT")
+    ready.manage("dbdev_backup").ok()
+    fill(ready, 3)
+    ready.manage("dbdev_backup").ok()
+    first, second = backups(ready)
+    shared = inodes(first / "data").keys() & inodes(second / "data").keys()
+    own = sum(
+        p.stat().st_size for inode, p in inodes(second / "data").items() if inode not in shared
+    )
+    assert own < manifest(second)["size"] / 5
+    # What is linked keeps the checksum that it had.
+    one, two = manifest(first)["files"], manifest(second)["files"]
+    linked = (
+        [p for p in two if os.path.samefile(second / "data" / p, first / "data" / p)]
+        if False
+        else [
+            p
+            for p in two
+            if p in one
+            and (second / "data" / p).stat().st_ino == (first / "data" / p).stat().st_ino
+        ]
+    )
+    assert len(linked) > 500
+    assert all(one[p][1] == two[p][1] for p in linked)
+
+
+def test_after_a_restore_the_next_snapshot_is_incremental(ready: Project) -> None:
+    ready.manage("dbdev_backup", "-n", "one").ok()
+    ready.query(
+        "CREATE TABLE wide AS SELECT n, repeat(md5(n::text), 20) t FROM generate_series(1, 20000) n"
+    )
+    ready.manage("dbdev_restore", "-n", "one").ok()
+    ready.manage("dbdev_backup", "-n", "two").ok()
+    done = ready.manage("dbdev_listbackups", "--format", "json").ok()
+    two = next(b for b in json.loads(done.out) if b["name"] == "two")
+    assert two["own_size"] < two["size"] / 5
+
+
+def test_a_damaged_backup_is_refused_before_anything_is_touched(ready: Project) -> None:
+    ready.manage("dbdev_backup", "-n", "one").ok()
+    (backup,) = backups(ready)
+    pid = ready.pid()
+    victim = max((backup / "data" / "base").rglob("*"), key=lambda p: p.stat().st_size)
+    status = victim.stat()
+    content = bytearray(victim.read_bytes())
+    content[len(content) // 2] ^= 1
+    victim.write_bytes(content)
+    refused = ready.manage("dbdev_restore", "-n", "one").failed(5)
+    assert "is damaged" in refused.err
+    assert victim.name in refused.err
+
+    # Bits that rot leave the time as it was: reading everything finds them.
+    os.utime(victim, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert "is damaged" in ready.manage("dbdev_restore", "--verify", "-n", "one").failed(5).err
+    victim.unlink()
+    assert "is damaged" in ready.manage("dbdev_restore", "-n", "one").failed(5).err
+    (backup / "manifest.json").write_text("{}")
+    assert "manifest.json cannot be read" in ready.manage("dbdev_restore").failed(5).err
+    assert ready.pid() == pid
+    assert numbers(ready) == [1, 2]
+    assert leftovers(ready) == []
+
+
+def test_rot_that_is_met_while_copying_leaves_the_old_data(ready: Project) -> None:
+    ready.manage("dbdev_backup", "-n", "one").ok()
+    fill(ready, 3)
+    (backup,) = backups(ready)
+    # The table has changed since, so that it is copied from the backup.
+    path = str(ready.query("SELECT pg_relation_filepath('numbers')")[0][0])
+    victim = backup / "data" / path
+    status = victim.stat()
+    content = bytearray(victim.read_bytes())
+    content[-1] ^= 1
+    victim.write_bytes(content)
+    os.utime(victim, ns=(status.st_atime_ns, status.st_mtime_ns))
+    failed = ready.manage("dbdev_restore", "-n", "one").failed(5)
+    assert "is damaged" in failed.err
+    assert "as it was" in failed.err
+    assert numbers(ready) == [1, 2, 3]
+    assert leftovers(ready) == []
+
+
+def test_data_that_does_not_start_gives_way_to_the_old(ready: Project) -> None:
+    ready.manage("dbdev_stopserver").ok()
+    ready.manage("dbdev_backup", "-n", "one").ok()
+    ready.manage("dbdev_startserver").ok()
+    fill(ready, 3)
+    (backup,) = backups(ready)
+    # A whole backup, by its manifest, of a cluster without WAL.
+    content = json.loads((backup / "manifest.json").read_text())
+    content["files"] = {p: e for p, e in content["files"].items() if not p.startswith("pg_wal/")}
+    (backup / "manifest.json").write_text(json.dumps(content))
+    failed = ready.manage("dbdev_restore", "-n", "one").failed()
+    assert "did not start" in failed.err
+    assert "the old data is back" in failed.err
+    assert numbers(ready) == [1, 2, 3]
+    assert_nothing_is_shared(ready)
+
+
+def test_restoring_where_there_is_nothing(ready: Project) -> None:
+    ready.manage("dbdev_backup").ok()
+    ready.manage("dbdev_destroy", "--noinput").ok()
+    ready.manage("dbdev_restore").ok()
+    assert numbers(ready) == [1, 2]
+    assert len(backups(ready)) == 1
+
+
+def test_a_crashed_cluster_is_copied_and_recovers(ready: Project) -> None:
+    fill(ready, 3)
+    ready.query("SELECT pg_switch_wal()")
+    server = ready.server()
+    server.kill()
+    server.wait(10)
+    ready.manage("dbdev_backup", "-n", "crashed").ok()
+    ready.manage("dbdev_restore", "-n", "crashed").ok()
+    assert numbers(ready) == [1, 2, 3]
+
+
+def test_unlogged_and_temporary_tables(ready: Project) -> None:
+    ready.query("CREATE UNLOGGED TABLE fleeting AS SELECT 1 AS n")
+    ready.manage("dbdev_backup").ok()
+    ready.manage("dbdev_restore").ok()
+    assert ready.query("SELECT count(*) FROM fleeting") == [(0,)]
+    ready.query("INSERT INTO fleeting VALUES (2)")
+
+
+def test_backups_of_other_major_versions(new_project: ProjectFactory) -> None:
+    project = new_project(pin='[tool.django_dbdev.postgresql]\nversion = "16"\n')
+    project.manage("dbdev_init").ok()
+    fill(project, 1)
+    project.manage("dbdev_backup", "-n", "one").ok()
+    fill(project, 2)
+    project.manage("dbdev_restore", "-n", "one").ok()
+    assert numbers(project) == [1]
+    assert manifest(backups(project)[0])["version"].startswith("16.")
