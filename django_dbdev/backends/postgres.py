@@ -384,6 +384,7 @@ class PostgresBackend(BaseDbdevBackend):
                     account=account,
                     extensions=self.pin.requirement.extensions,
                     scratch=self._datadir.with_name(f".{self._datadir.name}.{timestamp()}"),
+                    log=self.files.log,
                     reporter=self.reporter,
                 )
             finally:

@@ -39,7 +39,10 @@ def name_beside(database: str, kind: str) -> str:
 
 
 def sweep(cursor: Cursor) -> list[str]:
-    """Remove what killed commands left; their names. The server's lock must be held."""
+    """Remove what killed commands left; their names. The server's lock must be held.
+
+    What the load before is still removing is gone when this returns.
+    """
     cursor.execute("SELECT datname FROM pg_database")
     left = sorted(name for (name,) in cursor.fetchall() if _MARK.search(name))
     for name in left:

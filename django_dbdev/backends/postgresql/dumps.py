@@ -79,6 +79,17 @@ def psql(served: Served, database: str, options: Mapping[str, str]) -> Command:
     return _client(served, "psql", arguments, database, options)
 
 
+def drop_database(served: Served, database: str) -> Command:
+    """Remove a database and disconnect its clients."""
+    name = '"' + database.replace('"', '""') + '"'
+    arguments = [
+        "--no-psqlrc",
+        "--quiet",
+        f"--command=DROP DATABASE IF EXISTS {name} WITH (FORCE)",
+    ]
+    return _client(served, "psql", arguments, served.maintenance.database)
+
+
 def pg_restore(
     served: Served,
     path: Path,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ...backups import faults
 from ...backups.dumps import Dump, Format, opened
 from ...exceptions import DumpError
-from ...process.run import Completed, program_error, run
+from ...process.run import Completed, program_error, run, spawn
 from ...process.streams import feed, reading_watched
 from ...reporting import seconds, size
 from . import beside, dumps, sql
@@ -87,8 +87,8 @@ def replace_database(served: Served, dump: Dump) -> None:
             f"Terminated {ended.total()} connections to {account.database}: {who}"
         )
     if old is not None:
-        with sql.connect(served.maintenance) as cursor:
-            beside.drop(cursor, old)
+        # Removing it waits for the disk to take all of the new one; nobody else has to.
+        spawn(dumps.drop_database(served, old), served.log)
         served.reporter.fact(f"Replaced the database {account.database}")
     else:
         served.reporter.fact(f"Created database {account.database}")

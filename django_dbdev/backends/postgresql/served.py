@@ -18,6 +18,7 @@ class Served:
 
     :param extensions: those of the pin.
     :param scratch: the beginning of paths for files that are swept when a command was killed.
+    :param log: the server's.
     """
 
     toolchain: Toolchain
@@ -27,6 +28,7 @@ class Served:
     account: Account
     extensions: tuple[str, ...]
     scratch: Path
+    log: Path
     reporter: Reporter
 
     @property
