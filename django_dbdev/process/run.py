@@ -168,8 +168,13 @@ class Spawned:
         return int(self._process.exit_code)
 
 
-def spawn(command: Command, log: Path, *, identity: Identity = DIRECT) -> Spawned:
-    """Start a program that outlives this process; both its streams are appended to ``log``."""
+def spawn(
+    command: Command, log: Path, *, identity: Identity = DIRECT, ends_with_us: bool = False
+) -> Spawned:
+    """Start a program in the background; both its streams are appended to ``log``.
+
+    :param ends_with_us: Linux sends it SIGTERM when this process is killed; else it lives on.
+    """
     logger.info("%s >>%s 2>&1 &", command, log)
     with ExitStack() as files:
         # Real files go to the program as they are; anything else would be a pipe through us.
@@ -181,7 +186,7 @@ def spawn(command: Command, log: Path, *, identity: Identity = DIRECT) -> Spawne
             running = _start(
                 command,
                 identity,
-                ends_with_us=False,
+                ends_with_us=ends_with_us,
                 _in=empty,
                 _out=output,
                 _err=output,

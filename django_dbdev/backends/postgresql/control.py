@@ -118,9 +118,11 @@ def start(
     port: int,
     identity: Identity,
     *options: str,
+    ends_with_us: bool = False,
 ) -> int:
     """Start the server, which must not be running, and wait until it accepts connections.
 
+    :param ends_with_us: stop it when this process is killed.
     :returns: Its pid.
     :raises ServerError: with the end of the log; nothing is left running then.
     """
@@ -131,7 +133,10 @@ def start(
         _clear_stale_pid_file(files)
         offset = files.log.stat().st_size if files.log.exists() else 0
         spawned = spawn(
-            commands.postgres(toolchain, files.datadir, *options), files.log, identity=identity
+            commands.postgres(toolchain, files.datadir, *options),
+            files.log,
+            identity=identity,
+            ends_with_us=ends_with_us,
         )
         try:
             outcome = wait_ready(

@@ -85,7 +85,8 @@ def _build(recipe: Recipe, folder: Path) -> None:
     configuration = replace(recipe.configuration, port=port, socket_directory=socket_directory)
     configuration.write(files.datadir)
     recipe.identity.adopt(files.datadir)
-    control.start(files, recipe.toolchain, port, recipe.identity, "-c", "listen_addresses=")
+    no_tcp = ("-c", "listen_addresses=")
+    control.start(files, recipe.toolchain, port, recipe.identity, *no_tcp, ends_with_us=True)
     try:
         with sql.connect(sql.superuser(socket_directory, port)) as cursor:
             for account in recipe.accounts:
