@@ -205,13 +205,14 @@ def _load(backend: PostgresBackend, directory: Path, manifest: Manifest) -> None
     if not backend.files.is_cluster() and not is_broken(backend._datadir):
         backend.init()
     elif _options(backend).get("safety", True):
-        safety = Path(backend.create_timestamped_backupdir(SAFETY))
-        try:
-            with backend._locked():
+        with backend._locked():
+            # Here, because taking the lock removes unfinished ones.
+            safety = Path(backend.create_timestamped_backupdir(SAFETY))
+            try:
                 _snapshot(backend, safety)
-        except BaseException:
-            discard(safety)
-            raise
+            except BaseException:
+                discard(safety)
+                raise
     step("restore:kept")
     portable.restore(backend, directory / DATA)
     prune(root, directory)

@@ -4,6 +4,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 from ...backups import contract
+from ...backups.manifest import PORTABLE, try_manifest
 from ...backups.names import find_latest, find_named
 from ...exceptions import ConfigurationError
 from ._base import BaseDbdevCommand, add_noinput
@@ -51,7 +52,7 @@ class Command(BaseDbdevCommand):
     def dbdev_handle(self) -> None:
         directory = self._directory()
         backend = self.dbdev_backend
-        self._agree_on_aliases()
+        self._agree_on_aliases(directory)
         if backend.restores_beside:
             backend.restore(str(directory))
         else:
@@ -66,8 +67,10 @@ class Command(BaseDbdevCommand):
             return Path(given).absolute()
         return (find_named(root, name) if name else find_latest(root)).directory
 
-    def _agree_on_aliases(self) -> None:
-        if len(self.server_aliases) > 1 and not self.options["all_aliases"]:
+    def _agree_on_aliases(self, directory: Path) -> None:
+        manifest = try_manifest(directory)
+        alone = manifest is not None and manifest.kind == PORTABLE
+        if len(self.server_aliases) > 1 and not alone and not self.options["all_aliases"]:
             self.confirm(
                 f"This replaces the data of all aliases that share {self.server_name}: "
                 f"{', '.join(self.server_aliases)}. (--all does not ask.)"

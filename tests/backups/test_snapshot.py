@@ -6,58 +6,20 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.conftest import Project, ProjectFactory
 
-NUMBERS = "SELECT n FROM numbers ORDER BY n"
-
-
-def backups(project: Project) -> list[Path]:
-    """The finished ones, the oldest first."""
-    root = project.tempdata / "PostgresBackend-backups"
-    return sorted(p.parent for p in root.glob("backup-*/manifest.json"))
-
-
-def manifest(directory: Path) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads((directory / "manifest.json").read_text())
-    return loaded
-
-
-def fill(project: Project, *numbers: int) -> None:
-    project.query("CREATE TABLE IF NOT EXISTS numbers (n int)")
-    for number in numbers:
-        project.query(f"INSERT INTO numbers VALUES ({number})")
-
-
-def numbers(project: Project) -> list[int]:
-    return [n for (n,) in project.query(NUMBERS)]
-
-
-def inodes(folder: Path) -> dict[int, Path]:
-    found = {}
-    for path in folder.rglob("*"):
-        if path.is_file() and not path.is_symlink():
-            found[path.stat().st_ino] = path
-    return found
-
-
-def assert_nothing_is_shared(project: Project) -> None:
-    """No file of the live data is also one of a backup: the server writes in place."""
-    live = inodes(project.datadir)
-    for backup in (project.tempdata / "PostgresBackend-backups").iterdir():
-        shared = live.keys() & inodes(backup).keys() if backup.is_dir() else set()
-        assert not shared, [live[inode] for inode in shared]
-
-
-def leftovers(project: Project) -> list[str]:
-    hidden = [p.name for p in project.tempdata.glob(".PostgresBackend*")]
-    root = project.tempdata / "PostgresBackend-backups"
-    return hidden + [
-        p.name for p in root.iterdir() if p.is_dir() and not (p / "manifest.json").exists()
-    ]
+from .helpers import (
+    assert_nothing_is_shared,
+    backups,
+    fill,
+    inodes,
+    leftovers,
+    manifest,
+    numbers,
+)
 
 
 @pytest.fixture
@@ -132,16 +94,12 @@ def test_the_next_snapshot_costs_what_has_changed(ready: Project) -> None:
     assert own < manifest(second)["size"] / 5
     # What is linked keeps the checksum that it had.
     one, two = manifest(first)["files"], manifest(second)["files"]
-    linked = (
-        [p for p in two if os.path.samefile(second / "data" / p, first / "data" / p)]
-        if False
-        else [
-            p
-            for p in two
-            if p in one
-            and (second / "data" / p).stat().st_ino == (first / "data" / p).stat().st_ino
-        ]
-    )
+    linked = [
+        path
+        for path in two
+        if path in one
+        and (second / "data" / path).stat().st_ino == (first / "data" / path).stat().st_ino
+    ]
     assert len(linked) > 500
     assert all(one[p][1] == two[p][1] for p in linked)
 

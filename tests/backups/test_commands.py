@@ -1,0 +1,140 @@
+"""dbdev_backup, dbdev_restore, dbdev_listbackups and dbdev_clearbackups, as users type them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.conftest import Project, ProjectFactory
+
+from .helpers import backups, fill, leftovers, manifest, numbers, root
+
+SHARED = 'DATABASES["other"] = {**DBSETTINGS, "NAME": "other"}'
+
+
+@pytest.fixture
+def ready(project: Project) -> Project:
+    project.manage("dbdev_init").ok()
+    fill(project, 1)
+    return project
+
+
+def listed(project: Project) -> list[dict[str, Any]]:
+    loaded: list[dict[str, Any]] = json.loads(
+        project.manage("dbdev_listbackups", "--format", "json", "-v0").ok().out
+    )
+    return loaded
+
+
+def test_a_backup_tells_where_it_comes_from(ready: Project) -> None:
+    git = ["git", "-c", "user.name=n", "-c", "user.email=n@example.org"]
+    for command in (["init", "-b", "feature/prices"], ["commit", "--allow-empty", "-m", "one"]):
+        subprocess.run([*git, *command], cwd=ready.root, check=True, capture_output=True)
+    commit = subprocess.run(
+        [*git, "rev-parse", "HEAD"], cwd=ready.root, check=True, capture_output=True, text=True
+    ).stdout.strip()
+    ready.manage("migrate", "-v0").ok()
+    ready.manage("dbdev_backup", "-n", "before migration").ok()
+    content = manifest(backups(ready)[0])
+    assert content["branch"] == "feature/prices"
+    assert content["commit"] == commit
+    assert content["migrations"]["contenttypes"] == "0002_remove_content_type_name"
+    assert content["alias"] == "default"
+    assert content["duration"] > 0
+    (backup,) = listed(ready)
+    assert backup["branch"] == "feature/prices"
+    assert backup["name"] == "before migration"
+    assert backup["own_size"] >= backup["size"]
+    table = ready.manage("dbdev_listbackups").ok().out.splitlines()
+    assert table[0].split()[:3] == ["NAME", "KIND", "AGE"]
+    assert "feature/prices" in table[1]
+    assert str(backups(ready)[0]) in table[1]
+
+
+def test_names(ready: Project) -> None:
+    ready.manage("dbdev_backup", "-n", "one").ok()
+    assert "already" in ready.manage("dbdev_backup", "-n", "one").failed(2).err
+    for name in ("../one", "a/b", "", ".hidden", "before-restore", "n" * 200):
+        ready.manage("dbdev_backup", "-n", name).failed(2)
+    assert "there are: one" in ready.manage("dbdev_restore", "-n", "two").failed(2).err
+    ready.manage("dbdev_restore", str(ready.root)).failed(2)
+    ready.manage("dbdev_restore", str(ready.root / "nothing")).failed(2)
+    ready.manage("dbdev_restore", "-n", "one", str(backups(ready)[0])).failed(2)
+    assert "there are: one" in ready.manage("dbdev_clearbackups", "-n", "two").failed(2).err
+    assert len(backups(ready)) == 1
+    assert leftovers(ready) == []
+
+
+def test_without_backups(ready: Project) -> None:
+    assert "There are no backups" in ready.manage("dbdev_listbackups").ok().out
+    assert listed(ready) == []
+    assert "There are no backups" in ready.manage("dbdev_restore").failed(2).err
+    assert "nothing to remove" in ready.manage("dbdev_clearbackups", "--noinput").ok().out
+    ready.manage("dbdev_destroy", "--noinput").ok()
+    assert "dbdev_init" in ready.manage("dbdev_backup").failed(4).err
+    assert leftovers(ready) == [] if root(ready).exists() else True
+
+
+def test_clearing(ready: Project) -> None:
+    for name in "abcd":
+        ready.manage("dbdev_backup", "-n", name).ok()
+    ready.manage("dbdev_clearbackups", "--keep", "3", input="no\n").failed()
+    assert len(backups(ready)) == 4
+    ready.manage("dbdev_clearbackups", "--keep", "3", input="yes\n").ok()
+    assert [b["name"] for b in listed(ready)] == ["b", "c", "d"]
+    ready.manage("dbdev_clearbackups", "--older-than", "7d", "--noinput").ok()
+    assert len(backups(ready)) == 3
+    ready.manage("dbdev_clearbackups", "--older-than", "soon", "--noinput").failed(2)
+    ready.manage("dbdev_clearbackups", "-n", "c", "--noinput").ok()
+    assert [b["name"] for b in listed(ready)] == ["b", "d"]
+    # What others linked to is whole.
+    ready.manage("dbdev_restore", "--verify", "-n", "d").ok()
+    ready.manage("dbdev_clearbackups", "--noinput").ok()
+    assert backups(ready) == []
+    assert numbers(ready) == [1]
+
+
+def test_three_safety_backups_stay(ready: Project) -> None:
+    ready.manage("dbdev_backup", "-n", "one").ok()
+    for number in range(2, 6):
+        fill(ready, number)
+        ready.manage("dbdev_restore").ok()
+        assert numbers(ready) == [1]
+    names = [b["name"] for b in listed(ready)]
+    assert names == ["one", "before-restore", "before-restore", "before-restore"]
+
+
+def test_clients_are_disconnected(ready: Project) -> None:
+    ready.manage("dbdev_backup").ok()
+    with psycopg.connect(
+        host="127.0.0.1", port=ready.port(), dbname="dbdev", user="dbdev", password="dbdev"
+    ) as connection:
+        connection.execute("SELECT 1")
+        assert "Ended 1 connection of clients" in ready.manage("dbdev_restore").ok().out
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute("SELECT 1")
+
+
+def test_aliases_that_share_the_server_are_named(new_project: ProjectFactory) -> None:
+    project = new_project(settings=SHARED)
+    project.manage("dbdev_init").ok()
+    project.manage("dbdev_backup").ok()
+    project.query("CREATE TABLE later (n int)", database="other")
+    refused = project.manage("dbdev_restore").failed()
+    assert "default, other" in refused.all
+    assert project.query("SELECT count(*) FROM later", database="other") == [(0,)]
+    project.manage("dbdev_restore", "--all").ok()
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        project.query("SELECT count(*) FROM later", database="other")
+    project.query("CREATE TABLE later (n int)", database="other")
+    project.manage("dbdev_restore", input="yes\n").ok()
+
+    # A dump holds one alias alone, and is restored alone.
+    project.manage("dbdev_backup", "--portable", "-n", "dump").ok()
+    project.query("CREATE TABLE later (n int)", database="other")
+    project.manage("dbdev_restore", "-n", "dump").ok()
+    assert project.query("SELECT count(*) FROM later", database="other") == [(0,)]
