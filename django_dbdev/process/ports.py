@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable
+from contextlib import suppress
 
 LOOPBACK = "127.0.0.1"
+#: Addresses that listening on loopback collides with.
+_IN_THE_WAY = {LOOPBACK, "0.0.0.0", "::", "::ffff:127.0.0.1", "::ffff:0.0.0.0"}
 
 
 def is_free(port: int) -> bool:
@@ -31,18 +34,18 @@ def owner(port: int) -> str:
     try:
         connections = psutil.net_connections(kind="tcp")
     except (psutil.AccessDenied, OSError):
+        # macOS tells nobody but root.
         return "another process (the system does not tell which)"
     for connection in connections:
         if (
             connection.status == psutil.CONN_LISTEN
+            and connection.pid is not None
             and connection.laddr
+            and connection.laddr.ip in _IN_THE_WAY
             and connection.laddr.port == port
         ):
-            if connection.pid is None:
-                break
-            try:
+            # It may end while it is looked at.
+            with suppress(psutil.Error, OSError):
                 process = psutil.Process(connection.pid)
                 return f"{process.name()} (pid {process.pid}, user {process.username()})"
-            except psutil.Error:
-                break
     return "another process (of another user, or in another namespace)"
