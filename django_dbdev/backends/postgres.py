@@ -604,13 +604,13 @@ class PostgresBackend(BaseDbdevBackend):
         for old in self._replaced():
             remove_tree(old)
 
-    def _bring_back(self, old: Path) -> None:
     def _mend(self) -> None:
         """Bring a restore that was killed to its end, or back."""
         done = mend(self._datadir, Path(self.root_backupdir), self.files.is_cluster)
         if done:
             self.reporter.warning(done)
 
+    def _bring_back(self, old: Path) -> None:
         with suppress(DbdevError):
             if (server := control.running(self.files)) is not None:
                 self._stop(server)
@@ -626,10 +626,10 @@ class PostgresBackend(BaseDbdevBackend):
         self.stdout.write(describe(self.info()))
 
     def info(self) -> ServerInfo:
-        server = control.running(self.files)
         if is_broken(self._datadir):
             with self._locked():
                 """Mended by that."""
+        server = control.running(self.files)
         toolchain, problem = self._installed_toolchain()
         cluster = self.files.is_cluster()
         port = server.port if server else self.port
