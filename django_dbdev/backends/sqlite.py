@@ -32,6 +32,7 @@ class SqliteBackend(BaseDbdevBackend):
     """SQLite. Starting and stopping says that there is nothing to start."""
 
     has_info: ClassVar[bool] = True
+    has_dump_options: ClassVar[bool] = True
 
     @cached_property
     def database(self) -> Path:
@@ -78,6 +79,16 @@ class SqliteBackend(BaseDbdevBackend):
 
     def run_database_server_in_foreground(self) -> None:
         self.reporter.fact("SQLite has no server to run")
+
+    def create_dbdump(self, dumpfile: str) -> None:
+        from . import sqlite_dumps
+
+        sqlite_dumps.create(self, dumpfile)
+
+    def load_dbdump(self, dumpfile: str) -> None:
+        from . import sqlite_dumps
+
+        sqlite_dumps.load(self, dumpfile)
 
     def serverinfo(self) -> None:
         self.stdout.write(describe(self.info()))

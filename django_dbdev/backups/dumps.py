@@ -256,7 +256,9 @@ def _directory(path: Path) -> Dump:
         raise DumpError(
             f"{path} is a folder without a toc.dat, so it is no dump in directory format."
         )
-    if toc.open("rb").read(5) != b"PGDMP":
+    with toc.open("rb") as file:
+        magic = file.read(5)
+    if magic != b"PGDMP":
         raise DumpError(f"{toc} is damaged: it does not begin as pg_dump's files do.")
     size = sum(entry.stat().st_size for entry in os.scandir(path) if entry.is_file())
     return Dump(str(path), Format.DIRECTORY, path=path, size=size)

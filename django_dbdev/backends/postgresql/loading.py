@@ -110,7 +110,7 @@ def load_into(served: Served, dump: Dump) -> None:
 def sweep(served: Served) -> None:
     with sql.connect(served.maintenance) as cursor:
         for name in beside.sweep(cursor):
-            served.reporter.fact(f"Removed {name}, which an interrupted command had left")
+            served.reporter.fact(f"Removed {name}, which an earlier command had left")
 
 
 class _Prepared:

@@ -1,0 +1,265 @@
+"""Dumps of SQLite: plain SQL, as ``sqlite3``'s own ``.dump`` writes it."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from ..backups import faults
+from ..backups.dumps import Dump, Format, opened, output_of, replaced, write_compressed
+from ..exceptions import DumpError
+from ..reporting import seconds, size
+from .base import timestamp
+
+if TYPE_CHECKING:
+    from .sqlite import SqliteBackend
+
+#: Seconds that others get to finish what they do with the database.
+_PATIENCE = 5.0
+_INSERT = re.compile(r'INSERT INTO (?:"((?:[^"]|"")*)"|(\w+))')
+_FRAME = re.compile(r"(?:BEGIN|COMMIT|END|PRAGMA)\b", re.IGNORECASE)
+_TRANSACTION = re.compile(r"\s*(?:BEGIN|COMMIT|END)\b", re.IGNORECASE)
+_SHOWN_WIDTH = 300
+
+
+def create(backend: SqliteBackend, dumpfile: str) -> None:
+    """What ``dbdev_createdump`` does; the command's options say what is dumped."""
+    output = output_of(dumpfile, (Format.PLAIN,))
+    options = getattr(backend.command, "options", {})
+    database = existing(backend.database)
+    started = time.perf_counter()
+    with closing(_connect(database, "ro")) as connection:
+        stream = _statements(
+            connection,
+            exclude=tuple(options.get("exclude_table") or ()),
+            schema=not options.get("data_only"),
+            data=not options.get("schema_only"),
+        )
+        if dumpfile == "-":
+            write_compressed(stream, sys.stdout.buffer, None)
+            return
+        path = Path(os.path.abspath(dumpfile))
+        with (
+            replaced(path) as temporary,
+            temporary.open("xb") as file,
+            backend.reporter.progress(f"Dumping {path}", None) as progress,
+        ):
+            write_compressed(stream, file, output.compression, progress)
+            os.fsync(file.fileno())
+            faults.step("createdump:written")
+    backend.reporter.fact(
+        f"Wrote {path} ({output.format.value}, {size(path.stat().st_size)}) "
+        f"in {seconds(time.perf_counter() - started)}"
+    )
+
+
+def existing(database: Path) -> Path:
+    if not database.is_file():
+        raise DumpError(f"There is no database at {database}.", hints=["make one: dbdev_init"])
+    return database
+
+
+def _statements(
+    connection: sqlite3.Connection, *, exclude: tuple[str, ...], schema: bool, data: bool
+) -> Iterator[bytes]:
+    """The dump's statements, all as of one moment."""
+    connection.execute("BEGIN")
+    tables = {
+        f"{sql};": table
+        for table, sql in connection.execute("SELECT tbl_name, sql FROM sqlite_master")
+        if sql
+    }
+    for statement in connection.iterdump():
+        insert = _INSERT.match(statement)
+        table = (insert[1] or insert[2]).replace('""', '"') if insert else tables.get(statement, "")
+        if any(fnmatchcase(table, pattern) for pattern in exclude):
+            continue
+        is_data = insert is not None or statement.startswith("DELETE FROM")
+        if _FRAME.match(statement) or (data if is_data else schema):
+            yield f"{statement}\n".encode()
+
+
+def load(backend: SqliteBackend, dumpfile: str) -> None:
+    """What ``dbdev_loaddump`` does; the command's options say how.
+
+    :raises DumpError: when the dump cannot be loaded; nothing is changed then.
+    """
+    options = getattr(backend.command, "options", {})
+    with opened(dumpfile, sys.stdin.buffer) as dump:
+        if dump.format is not Format.PLAIN:
+            raise DumpError(f"{dump.label} is in {dump.format.value}, which SQLite does not load.")
+        for mark, engine in ((b"-- PostgreSQL ", "PostgreSQL"), (b"-- MySQL dump", "MySQL")):
+            if mark in dump.head[:200]:
+                raise DumpError(f"{dump.label} is a dump of {engine}, not of SQLite.")
+        started = time.perf_counter()
+        if options.get("reinit", True):
+            _replace(backend, dump)
+        else:
+            _load_into(backend, dump)
+    backend.reporter.fact(
+        f"Loaded {dump.label} ({dump}, {size(dump.done)}) into {backend.database} "
+        f"in {seconds(time.perf_counter() - started)}"
+    )
+
+
+def _replace(backend: SqliteBackend, dump: Dump) -> None:
+    """Load into a new file, and rename it over the old one."""
+    database = backend.database
+    backend.create_datadir_if_not_exists()
+    for left in database.parent.glob(f".{glob.escape(database.name)}.*.new*"):
+        left.unlink()
+    new = database.with_name(f".{database.name}.{timestamp()}.new")
+    try:
+        new.touch(mode=0o600)
+        faults.step("loaddump:created")
+        with closing(_connect(new, "rw")) as connection:
+            # Nobody else sees the file, and a half one is thrown away.
+            connection.execute("PRAGMA journal_mode = OFF")
+            connection.execute("PRAGMA synchronous = OFF")
+            _execute_all(backend, connection, dump, frames=True)
+        faults.step("loaddump:loaded")
+        _swap(database, new)
+    finally:
+        new.unlink(missing_ok=True)
+    faults.step("loaddump:swapped")
+
+
+def _load_into(backend: SqliteBackend, dump: Dump) -> None:
+    """Load into what is there, in one transaction."""
+    with closing(_connect(existing(backend.database), "rw")) as connection:
+        # Cannot be switched within the transaction; the dump's rows come in any order.
+        connection.execute("PRAGMA foreign_keys = OFF")
+        connection.execute("BEGIN IMMEDIATE")
+        _execute_all(backend, connection, dump, frames=False)
+        faults.step("loaddump:loaded")
+        connection.execute("COMMIT")
+
+
+def _execute_all(
+    backend: SqliteBackend, connection: sqlite3.Connection, dump: Dump, *, frames: bool
+) -> None:
+    """Carry out the dump's statements one by one.
+
+    :param frames: whether those that begin and end transactions are carried out as well.
+    :raises DumpError: at the first error, with its statement and line; or when it is not whole.
+    """
+    with backend.reporter.progress(f"Loading {dump.label}", dump.size) as progress:
+        for line, statement in _split(dump):
+            progress(dump.done)
+            if not frames and _TRANSACTION.match(statement):
+                continue
+            try:
+                connection.execute(statement)
+            except sqlite3.Error as error:
+                shown = statement.strip()
+                if len(shown) > _SHOWN_WIDTH:
+                    shown = f"{shown[:_SHOWN_WIDTH]}…"
+                raise DumpError(
+                    f"{dump.label} cannot be loaded: line {line}: {error}", log_tail=shown
+                ) from None
+    if frames and connection.in_transaction:
+        raise DumpError(
+            f"{dump.label} is not whole: its last line, COMMIT, is missing.",
+            hints=["copy or download it again"],
+        )
+
+
+def _split(dump: Dump) -> Iterator[tuple[int, str]]:
+    """The statements, each with the line that it begins in."""
+    begun, line, parts = 1, 0, list[str]()
+    for text in _lines(dump):
+        line += 1
+        if not parts:
+            begun = line
+            if not text.strip():
+                continue
+        parts.append(text)
+        if ";" in text and sqlite3.complete_statement(statement := "".join(parts)):
+            for part in _apart(statement):
+                yield begun, part
+            parts = []
+    rest = "".join(parts).strip()
+    if rest and not all(line.lstrip().startswith("--") for line in rest.splitlines()):
+        raise DumpError(
+            f"{dump.label} is not whole: it ends in the middle of a statement.",
+            hints=["copy or download it again"],
+        )
+
+
+def _apart(text: str) -> Iterator[str]:
+    """The statements of a line that has several."""
+    start, end = 0, text.find(";") + 1
+    while 0 < end < len(text.rstrip()):
+        if sqlite3.complete_statement(text[start:end]):
+            yield text[start:end]
+            start = end
+        end = text.find(";", end) + 1
+    yield text[start:]
+
+
+def _lines(dump: Dump) -> Iterator[str]:
+    rest = b""
+    try:
+        for chunk in dump.chunks():
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                yield line.decode() + "\n"
+        if rest:
+            yield rest.decode()
+    except UnicodeDecodeError as error:
+        raise DumpError(f"{dump.label} cannot be loaded: it is not UTF-8 ({error}).") from None
+
+
+def _swap(database: Path, new: Path) -> None:
+    """Put ``new`` into the place of ``database`` while nobody uses that.
+
+    :raises DumpError: when somebody does; it is as it was then.
+    """
+    _sync(new)
+    if not database.is_file():
+        new.rename(database)
+        _sync(database.parent)
+        return
+    new.chmod(database.stat().st_mode & 0o777)
+    with closing(_connect(database, "rw")) as connection:
+        try:
+            if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+                # A write-ahead log that stayed behind would be taken for the new file's.
+                connection.execute("PRAGMA journal_mode = DELETE")
+                with closing(_connect(new, "rw")) as successor:
+                    successor.execute("PRAGMA journal_mode = WAL")
+                _sync(new)
+            connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            raise DumpError(
+                f"{database} is in use ({error}); it is as it was.",
+                hints=["stop what uses it, such as runserver or a shell, and run this again"],
+            ) from None
+        new.rename(database)
+    _sync(database.parent)
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    """Each statement its own transaction, until one begins another."""
+    return sqlite3.connect(
+        f"file:{quote(str(path))}?mode={mode}", uri=True, timeout=_PATIENCE, isolation_level=None
+    )
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
