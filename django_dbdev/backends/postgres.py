@@ -228,7 +228,7 @@ class PostgresBackend(BaseDbdevBackend):
         with self._locked():
             toolchain = self._find_toolchain().toolchain
             self._check_major(toolchain)
-            server = control.running(self.files)
+            server = control.settled(self.files)
             if server is not None:
                 port = server.port
                 self._check_port(port)
@@ -293,13 +293,13 @@ class PostgresBackend(BaseDbdevBackend):
     def start_database_server(self) -> None:
         _ = self.host
         with self._locked():
-            server = control.running(self.files)
+            server = control.settled(self.files)
             if server is not None:
+                self._check_port(server.port)
                 self.reporter.fact(
                     f"PostgreSQL is running already on {ports.LOOPBACK}:{server.port} "
                     f"(pid {server.process.pid})"
                 )
-                self._check_port(server.port)
                 return
             toolchain = self._toolchain_of_cluster()
             if not ports.is_free(self.port):
@@ -331,9 +331,9 @@ class PostgresBackend(BaseDbdevBackend):
         from .postgresql.foreground import until_ended
 
         _ = self.host
-        with until_ended(self.files, self.stdout) as follow:
+        with until_ended(self.files, self.stdout) as foreground:
             with self._locked():
-                if (server := control.running(self.files)) is not None:
+                if (server := control.settled(self.files)) is not None:
                     raise ServerError(
                         f"PostgreSQL is running already (pid {server.process.pid}).",
                         hints=["stop it first: dbdev_stopserver"],
@@ -342,9 +342,10 @@ class PostgresBackend(BaseDbdevBackend):
                 if not ports.is_free(self.port):
                     raise self._port_taken(self.port)
                 offset = self.files.log.stat().st_size if self.files.log.exists() else 0
-                pid = self._start(toolchain, self.port)
+                foreground.starting = True
+                foreground.pid = self._start(toolchain, self.port)
             self.reporter.fact("Press Ctrl-C to stop it")
-            follow(pid, offset)
+            foreground.follow(offset)
 
     def backup(self, directory: str) -> None:
         from .postgresql.backups import back_up

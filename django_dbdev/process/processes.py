@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +85,17 @@ def find(pid: int) -> RunningProcess | None:
             )
     except psutil.NoSuchProcess:
         return None
+
+
+def named(beginning: str) -> Iterator[RunningProcess]:
+    """All live processes whose name begins so, leaving out a dot before it."""
+    import psutil
+
+    for process in psutil.process_iter(["name"]):
+        if (process.info["name"] or "").lstrip(".").startswith(beginning):
+            found = find(process.pid)
+            if found is not None:
+                yield found
 
 
 def _cwd(process: psutil.Process) -> Path | None:

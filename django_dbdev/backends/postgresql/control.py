@@ -24,12 +24,15 @@ from ...process.run import Spawned, spawn
 from ...process.sockets import make_private
 from . import commands
 from .files import ServerFiles
+from .signals import uninterrupted
 
 #: Seconds for a start, recovery included, and for a clean stop, its last checkpoint included.
 START_TIMEOUT = 300.0
 STOP_TIMEOUT = 300.0
 #: Seconds that the children of a killed server may take to go.
 _CHILDREN_TIMEOUT = 20.0
+#: The status in postmaster.pid of a server that accepts connections.
+_READY = "ready"
 _LOG_LIMIT = 10_000_000
 _LOG_TAIL = 12
 #: What a start says while the children of a killed server still hold its memory.
@@ -49,11 +52,11 @@ class PidFile:
 
 
 def read_pid_file(file: Path) -> PidFile | None:
-    """None when there is none, or when it is only just being written."""
+    """None when there is none, when it is only just being written, and when it is damaged."""
     try:
         lines = file.read_text("utf-8", "surrogateescape").splitlines()
         return PidFile(
-            int(lines[0]),
+            _pid(lines[0]),
             Path(lines[1]),
             int(lines[2]),
             int(lines[3]),
@@ -62,6 +65,13 @@ def read_pid_file(file: Path) -> PidFile | None:
         )
     except (OSError, ValueError, IndexError):
         return None
+
+
+def _pid(line: str) -> int:
+    pid = int(line)
+    if pid <= 0:
+        raise ValueError(f"{pid} is not a process id")
+    return pid
 
 
 @dataclass(frozen=True)
@@ -98,6 +108,29 @@ def running(files: ServerFiles) -> Running | None:
     return Running(process, pid_file)
 
 
+def settled(files: ServerFiles) -> Running | None:
+    """The running server, once it accepts connections; None when it has ended instead.
+
+    Of a command that was killed, the server may still be starting, or stopping.
+
+    :raises ServerError: when it is neither up nor down after the time limit.
+    """
+    server = running(files)
+    if server is None or server.pid_file.status == _READY:
+        return server
+    process = server.process
+    outcome = wait_ready(
+        partial(_is_ready, files, process.pid), lambda: not process.wait_gone(0), START_TIMEOUT
+    )
+    if outcome is Outcome.TIMEOUT:
+        raise ServerError(
+            f"The server (pid {process.pid}) is neither up nor down after {START_TIMEOUT:.0f} s.",
+            hints=["it goes on by itself: wait, and look at its log"],
+            log=files.log,
+        )
+    return running(files)
+
+
 def _is_postmaster(process: RunningProcess, files: ServerFiles) -> bool:
     """Whether the process is the server of this datadir: a postmaster works in its datadir."""
     # Wrapped programs, as Nix makes them, run as ".postgres-wrapped".
@@ -129,27 +162,29 @@ def start(
     make_private(files.socket_directory(port), identity)
     _rotate(files.log)
     deadline = time.monotonic() + _CHILDREN_TIMEOUT
+    command = commands.postgres(toolchain, files.datadir, *options)
     while True:
-        _clear_stale_pid_file(files)
+        _clear_stale_lock_files(files, port)
         offset = files.log.stat().st_size if files.log.exists() else 0
-        spawned = spawn(
-            commands.postgres(toolchain, files.datadir, *options),
-            files.log,
-            identity=identity,
-            ends_with_us=ends_with_us,
-        )
+        spawned: Spawned | None = None
         try:
+            with uninterrupted():
+                spawned = spawn(command, files.log, identity=identity, ends_with_us=ends_with_us)
             outcome = wait_ready(
                 partial(_is_ready, files, spawned.pid), spawned.is_alive, START_TIMEOUT
             )
         except BaseException:
-            _abandon(spawned)
+            if spawned is not None:
+                _abandon(spawned)
             raise
         if outcome is Outcome.READY:
             return spawned.pid
         said = _log_since(files.log, offset)
         children_left = any(mark in said for mark in _CHILDREN_LEFT)
         if outcome is Outcome.DIED and children_left and time.monotonic() < deadline:
+            if (other := settled(files)) is not None:
+                # A command that was killed had only just started it.
+                return other.process.pid
             time.sleep(0.05)
             continue
         _abandon(spawned)
@@ -181,22 +216,29 @@ def stop(server: Running, files: ServerFiles, *, discard: bool = False) -> None:
 
 def _is_ready(files: ServerFiles, pid: int) -> bool:
     pid_file = read_pid_file(files.postmaster_pid)
-    return pid_file is not None and pid_file.pid == pid and pid_file.status == "ready"
+    return pid_file is not None and pid_file.pid == pid and pid_file.status == _READY
 
 
-def _clear_stale_pid_file(files: ServerFiles) -> None:
-    """Remove a pid file whose process is proved to be another one.
+def _clear_stale_lock_files(files: ServerFiles, port: int) -> None:
+    """Remove lock files, of datadir and socket, whose process is proved to be another one.
 
     PostgreSQL itself clears one whose process is gone, but takes any live process for a
-    server, and ``pg_ctl stop`` would kill it.
+    server, and ``pg_ctl stop`` would kill it. One that is empty, as a power cut leaves it, it
+    does not clear at all.
     """
-    pid_file = read_pid_file(files.postmaster_pid)
-    if pid_file is None:
-        return
-    process = processes.find(pid_file.pid)
-    if process is not None and not _is_postmaster(process, files):
-        with suppress(FileNotFoundError):
-            files.postmaster_pid.unlink()
+    socket_lock = files.socket_directory(port) / f".s.PGSQL.{port}.lock"
+    for lock in (files.postmaster_pid, socket_lock):
+        try:
+            pid = _pid(lock.read_text("utf-8", "surrogateescape").partition("\n")[0])
+        except OSError:
+            continue
+        except ValueError:
+            stale = not any(_is_postmaster(each, files) for each in processes.named("post"))
+        else:
+            process = processes.find(pid)
+            stale = process is not None and not _is_postmaster(process, files)
+        if stale:
+            lock.unlink(missing_ok=True)
 
 
 def _abandon(spawned: Spawned) -> None:

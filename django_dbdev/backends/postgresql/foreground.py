@@ -8,68 +8,96 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from types import FrameType
 from typing import Protocol
 
+from ...exceptions import ServerError
 from ...process import processes
 from . import control
 from .files import ServerFiles
+from .signals import ENDING
 
 #: Seconds between two looks at the log.
 _INTERVAL = 0.05
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Output(Protocol):
     def write(self, text: str) -> object: ...
 
 
-@contextmanager
-def until_ended(files: ServerFiles, output: Output) -> Iterator[Callable[[int, int], None]]:
-    """Stop the server at the end of the block, whatever ends it.
+@dataclass
+class Foreground:
+    """What runs in the block of :func:`until_ended`.
 
-    What it gives copies the log to ``output``, from an offset in bytes, until the server with
-    the given pid ends.
+    :param starting: set before the server is started: from then on one that runs is ours.
+    :param pid: the server's, as soon as it is known.
     """
-    before = {number: signal.signal(number, _raise) for number in _SIGNALS}
-    started: list[int] = []
 
-    def follow(pid: int, offset: int) -> None:
-        started.append(pid)
-        _follow(files, output, pid, offset)
+    files: ServerFiles
+    output: Output
+    starting: bool = False
+    pid: int | None = None
 
+    def follow(self, offset: int) -> None:
+        """Copy the log to the output, from an offset in bytes, until the server ends.
+
+        :raises ServerError: when it ended without shutting down.
+        """
+        assert self.pid is not None
+        with self.files.log.open("r", encoding="utf-8", errors="replace") as log:
+            log.seek(offset)
+            while True:
+                alive = processes.is_alive(self.pid)
+                for line in log:
+                    self.output.write(line.rstrip("\n"))
+                if not alive:
+                    break
+                time.sleep(_INTERVAL)
+        left = control.read_pid_file(self.files.postmaster_pid)
+        if left is not None and left.pid == self.pid:
+            raise ServerError(
+                f"PostgreSQL (pid {self.pid}) has ended without shutting down.",
+                hints=["the next start recovers what it had not written"],
+                log=self.files.log,
+            )
+
+    def stop(self) -> None:
+        server = control.running(self.files) if self.starting else None
+        if server is not None and self.pid in (None, server.process.pid):
+            control.stop(server, self.files)
+            # The terminal may be gone.
+            with suppress(OSError):
+                self.output.write("Stopped PostgreSQL")
+
+
+@contextmanager
+def until_ended(files: ServerFiles, output: Output) -> Iterator[Foreground]:
+    """Stop the server at the end of the block, whatever ends it."""
+    ends: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        # The first one ends the block; when others come, the server is being stopped already.
+        if not ends:
+            ends.append(number)
+            # As a shell reports a program that a signal ended; for a server, Ctrl-C is its
+            # normal end.
+            raise SystemExit(0 if number == signal.SIGINT else 128 + number)
+
+    before = {number: signal.signal(number, end) for number in ENDING}
+    foreground = Foreground(files, output)
     try:
-        yield follow
-    finally:
-        for number in _SIGNALS:
-            # From here on nothing interrupts: the server is being stopped already.
-            signal.signal(number, signal.SIG_IGN)
         try:
-            server = control.running(files)
-            if server is not None and (not started or server.process.pid in started):
-                control.stop(server, files)
-                # The terminal may be gone.
-                with suppress(OSError):
-                    output.write("Stopped PostgreSQL")
+            yield foreground
+        finally:
+            by_signal = bool(ends)
+            ends.append(0)
+    finally:
+        try:
+            foreground.stop()
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-def _raise(number: int, frame: FrameType | None) -> None:
-    # As a shell reports a program that a signal ended; Ctrl-C on a server is its normal end.
-    raise SystemExit(0 if number == signal.SIGINT else 128 + number)
-
-
-def _follow(files: ServerFiles, output: Output, pid: int, offset: int) -> None:
-    with files.log.open("r", encoding="utf-8", errors="replace") as log:
-        log.seek(offset)
-        while True:
-            alive = processes.is_alive(pid)
-            for line in log:
-                output.write(line.rstrip("\n"))
-            if not alive:
-                return
-            time.sleep(_INTERVAL)
+                # After a signal the process is about to end; another is to change nothing.
+                signal.signal(number, signal.SIG_IGN if by_signal else handler)

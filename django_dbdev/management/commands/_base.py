@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 from argparse import ArgumentParser
 from pathlib import Path
@@ -68,13 +69,15 @@ class BaseDbdevCommand(BaseCommand):
                 f"The backend of {settings.DATABASES[self.alias]['ENGINE']} does not do this."
             ) from error
         except OSError as error:
-            if error.filename is None:
-                raise
+            where = f"{error.filename}: " if error.filename else ""
+            hint = ""
+            if error.filename and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                hint = f"\nhint: {whose(Path(error.filename))}django_dbdev needs to write there"
+            raise CommandError(f"{where}{error.strerror or error}{hint}") from error
+        except KeyboardInterrupt:
             raise CommandError(
-                f"{error.filename}: {error.strerror}\n"
-                f"hint: {whose(Path(error.filename))}django_dbdev needs to write there; "
-                "nothing was changed"
-            ) from error
+                "Interrupted. What is unfinished is mended by the next command.", returncode=130
+            ) from None
 
     def _know_alias(self, alias: str) -> None:
         conf.database(alias)
