@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core import checks
+from django.core import checks, mail
 
 from . import conf
 from .backends.base import BaseDbdevBackend
@@ -61,7 +61,7 @@ def check_obtainable(
 
 
 def _project_checks() -> Iterator[checks.CheckMessage]:
-    if not settings.DEBUG:
+    if not settings.DEBUG and not _is_under_test():
         yield checks.Warning(
             "django_dbdev is in INSTALLED_APPS although DEBUG is off.",
             hint="It is for development: list it in the development settings only.",
@@ -74,6 +74,11 @@ def _project_checks() -> Iterator[checks.CheckMessage]:
             hint=f"Put a file {folder / '.gitignore'} with the line * there.",
             id=f"{TAG}.W001",
         )
+
+
+def _is_under_test() -> bool:
+    """Whether Django's test environment is set up, which switches DEBUG off."""
+    return hasattr(mail, "outbox")
 
 
 def _alias_checks() -> Iterator[checks.CheckMessage]:

@@ -1,0 +1,57 @@
+"""The system checks, each by its id."""
+
+from __future__ import annotations
+
+import pytest
+
+from .conftest import ProjectFactory
+
+OTHER = """
+DATABASES["reporting"] = {**DBSETTINGS, "NAME": "reporting"}
+"""
+
+
+def test_a_healthy_project_is_silent(new_project: ProjectFactory) -> None:
+    project = new_project()
+    project.manage("dbdev_init").ok()
+    said = project.manage("check", "--fail-level", "INFO").ok()
+    assert said.all == "System check identified no issues (0 silenced).\n"
+
+
+@pytest.mark.parametrize(
+    ("id", "settings", "pin"),
+    [
+        ("E001", "", '[tool.django_dbdev.postgresql]\nversion = "sixteen"\n'),
+        ("E001", "", '[tool.django_dbdev.postgresql]\nversoin = "16"\n'),
+        (
+            "E002",
+            OTHER,
+            '[tool.django_dbdev.databases.reporting.postgresql]\nversion = "17"\n',
+        ),
+        ("W002", "DATABASES['default'] = {**DBSETTINGS, 'HOST': 'db.example.com'}", ""),
+        ("W003", "DEBUG = False", ""),
+    ],
+)
+def test_each_mistake_has_its_id_and_a_hint(
+    new_project: ProjectFactory, id: str, settings: str, pin: str
+) -> None:
+    project = new_project(settings=settings, pin=pin or "[tool.django_dbdev]\n")
+    said = project.manage("check", "--fail-level", "WARNING").failed().err
+    assert f"django_dbdev.{id}" in said
+    assert "HINT: " in said
+
+
+def test_a_data_directory_that_git_would_take_is_a_warning(new_project: ProjectFactory) -> None:
+    project = new_project()
+    (project.root / ".git").mkdir()
+    project.tempdata.mkdir()
+    said = project.manage("check", "--fail-level", "WARNING").failed().err
+    assert "django_dbdev.W001" in said
+    (project.root / ".gitignore").write_text("/dbdev_tempdata/\n")
+    project.manage("check", "--fail-level", "WARNING").ok()
+
+
+def test_debug_that_a_test_runner_switched_off_is_no_warning(new_project: ProjectFactory) -> None:
+    project = new_project(settings='DATABASES["default"] = {**DBSETTINGS}')
+    project.manage("dbdev_init").ok()
+    assert "W003" not in project.manage("test").all
