@@ -44,6 +44,8 @@ class BaseDbdevBackend:
     #: Whether :meth:`restore` builds the new data beside the old, keeps the old as a backup, and
     #: reads the command's options; else the command makes a backup, and calls :meth:`reinit`.
     restores_beside: ClassVar[bool] = False
+    #: Whether aliases with the same HOST and PORT share one server, and so its backups.
+    shares_server: ClassVar[bool] = True
     #: Whether :meth:`lock` and :meth:`check_lock` keep the backend's programs in ``dbdev.lock``.
     has_lock: ClassVar[bool] = False
 

@@ -33,6 +33,8 @@ class SqliteBackend(BaseDbdevBackend):
 
     has_info: ClassVar[bool] = True
     has_dump_options: ClassVar[bool] = True
+    restores_beside: ClassVar[bool] = True
+    shares_server: ClassVar[bool] = False
 
     @cached_property
     def database(self) -> Path:
@@ -79,6 +81,22 @@ class SqliteBackend(BaseDbdevBackend):
 
     def run_database_server_in_foreground(self) -> None:
         self.reporter.fact("SQLite has no server to run")
+
+    @property
+    def root_backupdir(self) -> str:
+        """Every alias has a file, and so backups, of its own."""
+        first = self.server_aliases[0] == self.alias
+        return super().root_backupdir if first else f"{self._datadir}-{self.alias}-backups"
+
+    def backup(self, directory: str) -> None:
+        from .sqlite_backups import back_up
+
+        back_up(self, Path(directory))
+
+    def restore(self, directory: str) -> None:
+        from .sqlite_backups import restore
+
+        restore(self, Path(directory))
 
     def create_dbdump(self, dumpfile: str) -> None:
         from . import sqlite_dumps

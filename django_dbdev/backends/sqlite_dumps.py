@@ -128,7 +128,7 @@ def _replace(backend: SqliteBackend, dump: Dump) -> None:
             connection.execute("PRAGMA synchronous = OFF")
             _execute_all(backend, connection, dump, frames=True)
         faults.step("loaddump:loaded")
-        _swap(database, new)
+        swap(database, new)
     finally:
         new.unlink(missing_ok=True)
     faults.step("loaddump:swapped")
@@ -220,7 +220,7 @@ def _lines(dump: Dump) -> Iterator[str]:
         raise DumpError(f"{dump.label} cannot be loaded: it is not UTF-8 ({error}).") from None
 
 
-def _swap(database: Path, new: Path) -> None:
+def swap(database: Path, new: Path) -> None:
     """Put ``new`` into the place of ``database`` while nobody uses that.
 
     :raises DumpError: when somebody does; it is as it was then.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,10 +16,10 @@ from .. import conf
 from ..exceptions import BackupError
 from ..process.locking import exclusive
 from ..reporting import Reporter, seconds
-from .context import git_state
+from .describe import Copied, describe
 from .faults import step
 from .manifest import CUSTOM, Manifest, read_manifest, write_manifest
-from .names import MANIFEST, SAFETY, place_of
+from .names import MANIFEST, SAFETY
 from .replace import discard, prune
 from .snapshot import describe_files, verify
 
@@ -71,26 +70,15 @@ def _create(backend: Backend, name: str | None) -> tuple[Path, Manifest]:
         tree, files = describe_files(directory)
         if not files:
             raise BackupError(f"The backend wrote nothing into {directory}.")
-        place = place_of(directory)
-        branch, commit = git_state(conf.project_root()[0])
-        manifest = Manifest(
+        manifest = describe(
+            backend,
+            directory,
+            Copied(tree, files, started_ns),
             engine=str(conf.database(backend.alias)["ENGINE"]),
-            version="",
-            system="",
             kind=CUSTOM,
-            alias=backend.alias,
-            aliases={a: str(conf.database(a).get("NAME") or "") for a in backend.server_aliases},
-            server=backend.server_name,
-            name=place.name if place else "",
-            created=datetime.now().astimezone().isoformat(timespec="seconds"),
-            started_ns=started_ns,
-            duration=round(time.perf_counter() - begun, 3),
-            branch=branch,
-            commit=commit,
+            aliases=backend.server_aliases,
+            begun=begun,
             migrations=_migrations(backend.alias),
-            files=files,
-            folders=tree.folders,
-            links=tree.links,
         )
         step("backup:described")
         write_manifest(directory, manifest)

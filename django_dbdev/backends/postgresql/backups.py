@@ -11,16 +11,14 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ... import conf
 from ...backups import snapshot
-from ...backups.context import git_state
+from ...backups.describe import Copied, describe
 from ...backups.faults import step
 from ...backups.manifest import PORTABLE, SNAPSHOT, Manifest, read_manifest, write_manifest
-from ...backups.names import DATA, SAFETY, place_of
+from ...backups.names import DATA, SAFETY
 from ...backups.replace import PENDING, Replacement, discard, is_broken, prune
 from ...binaries.systems import current_system
 from ...binaries.toolchain import Toolchain
@@ -28,7 +26,7 @@ from ...exceptions import BackupError, DbdevError, ServerError
 from ...reporting import seconds, size
 from ..base import timestamp
 from . import control, portable, sql
-from .snapshot import Copied, copy_running, copy_stopped, scan_stopped
+from .snapshot import copy_running, copy_stopped, scan_stopped
 
 if TYPE_CHECKING:
     from ..postgres import PostgresBackend
@@ -109,27 +107,17 @@ def _manifest(
     begun: float,
     kind: str = SNAPSHOT,
 ) -> Manifest:
-    place = place_of(directory)
-    aliases = [backend.alias] if kind == PORTABLE else backend.server_aliases
-    branch, commit = git_state(conf.project_root()[0])
-    return Manifest(
+    return describe(
+        backend,
+        directory,
+        copied,
         engine=ENGINE,
+        kind=kind,
+        aliases=[backend.alias] if kind == PORTABLE else backend.server_aliases,
+        begun=begun,
         version=version,
         system=current_system(),
-        kind=kind,
-        alias=backend.alias,
-        aliases={a: str(conf.database(a).get("NAME") or "") for a in aliases},
-        server=backend.server_name,
-        name=place.name if place else "",
-        created=datetime.now().astimezone().isoformat(timespec="seconds"),
-        started_ns=copied.started_ns,
-        duration=round(time.perf_counter() - begun, 3),
-        branch=branch,
-        commit=commit,
         migrations=migrations,
-        files=copied.files,
-        folders=copied.tree.folders,
-        links=copied.tree.links,
     )
 
 

@@ -11,12 +11,13 @@ import os
 import re
 import struct
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...backups import snapshot
 from ...backups.checksums import checksum_of
+from ...backups.describe import Copied
 from ...backups.faults import step
 from ...backups.manifest import FileEntry
 from ...backups.snapshot import Base, Keep, Tree
@@ -78,15 +79,6 @@ def control_state(datadir: Path) -> ControlState:
     except (OSError, struct.error) as error:
         raise BackupError(f"{datadir / _CONTROL} cannot be read: {error}.") from None
     return ControlState(state == _SHUT_DOWN, redo, checkpoint)
-
-
-@dataclass(frozen=True)
-class Copied:
-    """What a copy consists of; ``started_ns`` is when its reading began."""
-
-    tree: Tree
-    files: Mapping[str, FileEntry]
-    started_ns: int
 
 
 def scan_stopped(datadir: Path) -> Tree:

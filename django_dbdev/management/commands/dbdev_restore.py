@@ -69,7 +69,9 @@ class Command(BaseDbdevCommand):
 
     def _agree_on_aliases(self, directory: Path) -> None:
         manifest = try_manifest(directory)
-        alone = manifest is not None and manifest.kind == PORTABLE
+        alone = not self.dbdev_backend.shares_server or (
+            manifest is not None and manifest.kind == PORTABLE
+        )
         if len(self.server_aliases) > 1 and not alone and not self.options["all_aliases"]:
             self.confirm(
                 f"This replaces the data of all aliases that share {self.server_name}: "
