@@ -1,0 +1,179 @@
+"""Dumps of SQLite: plain SQL, loaded into a new file that takes the old one's place."""
+
+from __future__ import annotations
+
+import gzip
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Project, ProjectFactory
+
+SQLITE = """
+from pathlib import Path
+
+from django_dbdev.backends.sqlite import DBSETTINGS
+
+BASE_DIR = Path(__file__).parent
+SECRET_KEY = "for tests"
+USE_TZ = True
+INSTALLED_APPS = ["django_dbdev"]
+DATABASES = {"default": DBSETTINGS}
+"""
+CONTENT = """
+CREATE TABLE shelf (id integer PRIMARY KEY AUTOINCREMENT, name text);
+CREATE TABLE book (id integer PRIMARY KEY, shelf_id int REFERENCES shelf, "the; title" text);
+CREATE INDEX titles ON book ("the; title");
+CREATE TRIGGER t AFTER INSERT ON shelf BEGIN UPDATE shelf SET name = name; DELETE FROM book; END;
+INSERT INTO shelf (name) VALUES ('a;b'), ('line
+break; -- no comment'), ('it''s');
+INSERT INTO book VALUES (1, 2, 'ä');
+"""
+
+
+def file(project: Project) -> Path:
+    return project.tempdata / "SqliteBackend" / "dbdev.sqlite3"
+
+
+def rows(project: Project) -> object:
+    with closing(sqlite3.connect(file(project))) as connection:
+        return [
+            connection.execute(f"SELECT {columns} FROM {table} ORDER BY 1").fetchall()
+            for columns, table in (
+                ("*", "shelf"),
+                ("*", "book"),
+                ("*", "sqlite_sequence"),
+                ("name, sql", "sqlite_master"),
+            )
+        ]
+
+
+def execute(project: Project, script: str) -> None:
+    with closing(sqlite3.connect(file(project))) as connection:
+        connection.executescript(script)
+
+
+def left(project: Project) -> list[str]:
+    return sorted(path.name for path in file(project).parent.iterdir())
+
+
+@pytest.fixture
+def project(new_project: ProjectFactory) -> Project:
+    project = new_project(pin="[tool.django_dbdev.sqlite]\n", base=SQLITE)
+    project.manage("dbdev_init").ok()
+    execute(project, CONTENT)
+    return project
+
+
+@pytest.mark.parametrize("kind", ["sql", "sql.gz", "sql.zst"])
+@pytest.mark.parametrize("journal", ["delete", "wal"])
+def test_what_is_dumped_comes_back(project: Project, kind: str, journal: str) -> None:
+    execute(project, f"PRAGMA journal_mode = {journal}")
+    before = rows(project)
+    assert "Wrote" in project.manage("dbdev_createdump", f"a.{kind}").ok().out
+    execute(project, "DELETE FROM book; CREATE TABLE mine (n int)")
+    assert "Loaded" in project.manage("dbdev_loaddump", f"a.{kind}").ok().out
+    assert rows(project) == before
+    assert left(project) == ["dbdev.sqlite3"]
+    with closing(sqlite3.connect(file(project))) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == (journal,)
+    assert file(project).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_live_copy_has_what_is_in_the_log_alone(project: Project) -> None:
+    with closing(sqlite3.connect(file(project))) as connection:
+        connection.execute("PRAGMA journal_mode = wal")
+        connection.execute("INSERT INTO book VALUES (2, 1, 'in the log')")
+        connection.commit()
+        out = project.manage("dbdev_createdump", "-").ok().out
+        assert "in the log" in out
+        assert out.startswith("BEGIN TRANSACTION;\n")
+
+
+def test_parts(project: Project) -> None:
+    out = project.manage("dbdev_createdump", "-", "--exclude-table", "book").ok().out
+    assert "book" not in out.replace("DELETE FROM book", "")
+    assert "INSERT INTO" in out
+    out = project.manage("dbdev_createdump", "-", "--schema-only").ok().out
+    assert "CREATE TRIGGER" in out
+    assert "INSERT INTO" not in out
+    out = project.manage("dbdev_createdump", "-", "--data-only").ok().out
+    assert "CREATE" not in out
+    assert (
+        ".dump" not in project.manage("dbdev_createdump", "a.dump").failed(5).err.split("These")[1]
+    )
+
+
+def test_failures_change_nothing(project: Project) -> None:
+    before = rows(project)
+    project.manage("dbdev_createdump", "whole.sql.gz").ok()
+    whole = (project.root / "whole.sql.gz").read_bytes()
+    text = gzip.decompress(whole)
+    wrong = "CREATE TABLE a (n);\nINSERT INTO a\nVALUES (1);\nINSERT INTO nowhere\nVALUES (2);\n"
+    for name, content, problem in [
+        ("wrong", wrong.encode(), "line 4: no such table: nowhere"),
+        ("cut", whole[:-10], "is not whole"),
+        ("half", text[: len(text) // 2], "is not whole"),
+        ("uncommitted", text.replace(b"COMMIT;", b""), "COMMIT, is missing"),
+        ("foreign", b"--\n-- PostgreSQL database dump\n", "a dump of PostgreSQL"),
+        ("archive", b"PGDMP\1", "which SQLite does not load"),
+        ("image", b"\x89PNG\r\n", "a PNG image"),
+        ("latin", "SELECT 'ä';".encode("latin-1"), "not UTF-8"),
+    ]:
+        (project.root / name).write_bytes(content)
+        assert problem in project.manage("dbdev_loaddump", name).failed(5).err
+        assert rows(project) == before
+    assert left(project) == ["dbdev.sqlite3"]
+
+
+def test_no_reinit_loads_into_what_is_there(project: Project) -> None:
+    project.write("more.sql", "BEGIN; INSERT INTO shelf (name) VALUES ('more'); COMMIT;")
+    project.manage("dbdev_loaddump", "--no-reinit", "more.sql").ok()
+    before = rows(project)
+    project.write("wrong.sql", "INSERT INTO shelf (name) VALUES ('x');\nSELECT nowhere;\n")
+    project.manage("dbdev_load_sqldump", "--no-reinit", "wrong.sql").failed(5)
+    assert rows(project) == before
+    assert "more" in str(before)
+
+
+def test_a_database_in_use_stays(project: Project) -> None:
+    before = rows(project)
+    project.manage("dbdev_createdump", "a.sql").ok()
+    with closing(sqlite3.connect(file(project), isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        err = project.manage("dbdev_loaddump", "a.sql").failed(5).err
+        connection.execute("ROLLBACK")
+    assert "is in use" in err
+    assert rows(project) == before
+
+
+@pytest.mark.parametrize("step", ["created", "loaded", "swapped"])
+def test_killed_at_any_step(project: Project, step: str) -> None:
+    whole = rows(project)
+    project.manage("dbdev_createdump", "a.sql").ok()
+    execute(project, "INSERT INTO shelf (name) VALUES ('mine')")
+    changed = rows(project)
+    project.manage("dbdev_loaddump", "a.sql", DBDEV_FAULT_AT=f"loaddump:{step}")
+    assert rows(project) == (whole if step == "swapped" else changed)
+    project.manage("dbdev_loaddump", "a.sql").ok()
+    assert rows(project) == whole
+    assert left(project) == ["dbdev.sqlite3"]
+
+
+def test_without_a_database(project: Project) -> None:
+    project.manage("dbdev_createdump", "a.sql").ok()
+    before = rows(project)
+    project.manage("dbdev_destroy", "--noinput").ok()
+    assert "dbdev_init" in project.manage("dbdev_createdump", "b.sql").failed(5).err
+    project.manage("dbdev_loaddump", "a.sql").ok()
+    assert rows(project) == before
+
+
+def test_standard_input(project: Project) -> None:
+    text = project.manage("dbdev_createdump", "-").ok().out
+    before = rows(project)
+    execute(project, "DROP TABLE book")
+    assert "Loaded standard input" in project.manage("dbdev_loaddump", "-", input=text).ok().out
+    assert rows(project) == before
