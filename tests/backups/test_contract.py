@@ -76,7 +76,7 @@ def test_it_is_served_with_a_safety_backup(project: Project) -> None:
     project.manage("dbdev_restore", "-n", "before-restore").ok()
     assert read(project) == "two"
     listed = json.loads(project.manage("dbdev_listbackups", "--format", "json").ok().out)
-    assert [(b["name"], b["kind"]) for b in listed][0] == ("one", "custom")
+    assert (listed[0]["name"], listed[0]["kind"]) == ("one", "custom")
     project.manage("dbdev_clearbackups", "--noinput").ok()
     assert "no backups" in project.manage("dbdev_listbackups").ok().out
 

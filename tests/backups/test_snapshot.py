@@ -204,12 +204,28 @@ def test_unlogged_and_temporary_tables(ready: Project) -> None:
     ready.query("INSERT INTO fleeting VALUES (2)")
 
 
-def test_backups_of_other_major_versions(new_project: ProjectFactory) -> None:
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_backup_of_another_major_version(new_project: ProjectFactory, whole: bool) -> None:
+    """With the pin it goes from 16 to 18; the data that is there is of 18 already, or of 16."""
     project = new_project(pin='[tool.django_dbdev.postgresql]\nversion = "16"\n')
     project.manage("dbdev_init").ok()
     fill(project, 1)
     project.manage("dbdev_backup", "-n", "one").ok()
+    assert manifest(backups(project)[0])["version"].startswith("16.")
     fill(project, 2)
     project.manage("dbdev_restore", "-n", "one").ok()
     assert numbers(project) == [1]
-    assert manifest(backups(project)[0])["version"].startswith("16.")
+    fill(project, 3)
+    project.pin('[tool.django_dbdev.postgresql]\nversion = "18"\n')
+    if whole:
+        project.manage("dbdev_reinit", "--noinput").ok()
+        fill(project, 4)
+    done = project.manage("dbdev_restore", "-n", "one").ok()
+    assert "temporary server of 16." in done.out
+    assert numbers(project) == [1]
+    assert project.query("SHOW server_version_num")[0][0].startswith("18")
+    assert leftovers(project) == []
+    assert '"16' not in (project.root / "dbdev.lock").read_text()
+    # What was there is kept, and can be had again in the same way.
+    project.manage("dbdev_restore", "-n", "before-restore").ok()
+    assert numbers(project) == ([4] if whole else [1, 3])

@@ -26,6 +26,7 @@ from ...exceptions import BackupError, DbdevError, ServerError
 from ...reporting import seconds, size
 from ..base import timestamp
 from . import control, portable, sql
+from .conversion import dump_snapshot, load_dumps
 from .snapshot import copy_running, copy_stopped, scan_stopped
 
 if TYPE_CHECKING:
@@ -172,38 +173,67 @@ def restore(backend: PostgresBackend, directory: Path) -> None:
         step("restore:begun")
         snapshot.verify(directory, manifest, thoroughly=bool(options.get("verify")))
         toolchain = backend._find_toolchain().toolchain
-        if manifest.major != str(toolchain.major):
-            raise BackupError(
-                f"The backup {directory} is of PostgreSQL {manifest.version}; the pin "
-                f"({backend.pin.requirement}) gives {toolchain.version}, which cannot read it.",
-                hints=[f'pin version = "{manifest.major}" in [{backend.pin.key}] to restore it'],
-            )
-        _Restore(backend, directory, manifest, toolchain, bool(options.get("safety", True))).run()
-        backend._ensure_accounts(accounts, backend.port)
-        step("restore:done")
+        if manifest.major == str(toolchain.major):
+            _Restore(
+                backend, directory, manifest, toolchain, bool(options.get("safety", True))
+            ).run()
+            backend._ensure_accounts(accounts, backend.port)
+            step("restore:done")
+            return
+    _convert(backend, directory, manifest)
 
 
-def _load(backend: PostgresBackend, directory: Path, manifest: Manifest) -> None:
-    """Put a dump into the place of the alias's database; the other databases are not touched."""
+def _convert(backend: PostgresBackend, directory: Path, manifest: Manifest) -> None:
+    """Restore a snapshot of another major version, by way of dumps."""
     begun = time.perf_counter()
-    # The program that loads it knows nothing of checksums.
-    snapshot.verify(directory, manifest)
-    root = Path(backend.root_backupdir)
-    safety: Path | None = None
-    if not backend.files.is_cluster() and not is_broken(backend._datadir):
-        backend.init()
-    elif _options(backend).get("safety", True):
-        with backend._locked():
-            # Here, because taking the lock removes unfinished ones.
-            safety = Path(backend.create_timestamped_backupdir(SAFETY))
-            try:
-                _snapshot(backend, safety)
-            except BaseException:
-                discard(safety)
-                raise
-    step("restore:kept")
-    portable.restore(backend, directory / DATA)
-    prune(root, directory)
+    with backend._locked():
+        # Without a manifest it is an unfinished backup, also when we are killed.
+        folder = Path(backend.create_timestamped_backupdir())
+        try:
+            dumps = dump_snapshot(backend, directory, manifest, folder)
+            safety = _safety(backend)
+        except BaseException:
+            discard(folder)
+            raise
+    try:
+        step("restore:kept")
+        if not backend.files.is_cluster():
+            backend.init()
+        elif backend.files.cluster_major() != backend._find_toolchain().toolchain.major:
+            backend.reinit()
+        load_dumps(backend, dumps)
+    except DbdevError as error:
+        if safety is not None:
+            error.hints = (*error.hints, f"what was there is kept in {safety}")
+        raise
+    finally:
+        discard(folder)
+    _conclude(backend, directory, manifest, safety, begun)
+
+
+def _safety(backend: PostgresBackend) -> Path | None:
+    """A snapshot of what dumps are about to replace; the server's lock must be held.
+
+    It is begun under the lock, because taking the lock removes unfinished ones.
+    """
+    if not backend.files.is_cluster():
+        return None
+    directory = Path(backend.create_timestamped_backupdir(SAFETY))
+    try:
+        _snapshot(backend, directory)
+    except BaseException:
+        discard(directory)
+        raise
+    return directory
+
+
+def _conclude(
+    backend: PostgresBackend, directory: Path, manifest: Manifest, safety: Path | None, begun: float
+) -> None:
+    if safety is not None and not _options(backend).get("safety", True):
+        discard(safety)
+        safety = None
+    prune(Path(backend.root_backupdir), directory)
     backend.reporter.fact(
         f"Restored {directory.name} ({size(manifest.size)}) "
         f"in {seconds(time.perf_counter() - begun)}"
@@ -211,6 +241,20 @@ def _load(backend: PostgresBackend, directory: Path, manifest: Manifest) -> None
     if safety is not None:
         backend.reporter.fact(f"What it replaced is kept in {safety}")
     step("restore:done")
+
+
+def _load(backend: PostgresBackend, directory: Path, manifest: Manifest) -> None:
+    """Put a dump into the place of the alias's database; the other databases are not touched."""
+    begun = time.perf_counter()
+    # The program that loads it knows nothing of checksums.
+    snapshot.verify(directory, manifest)
+    with backend._locked():
+        safety = _safety(backend) if _options(backend).get("safety", True) else None
+    step("restore:kept")
+    if not backend.files.is_cluster():
+        backend.init()
+    portable.restore(backend, directory / DATA)
+    _conclude(backend, directory, manifest, safety, begun)
 
 
 class _Restore:
