@@ -219,7 +219,7 @@ def derived_port(engine: str) -> int:
     root, found = project_root()
     if not found:
         return FALLBACK_PORTS[engine]
-    digest = hashlib.sha256(f"{engine}\0{root}".encode()).digest()
+    digest = hashlib.sha256(os.fsencode(f"{engine}\0{root}")).digest()
     return DERIVED_PORTS[int.from_bytes(digest[:8], "big") % len(DERIVED_PORTS)]
 
 

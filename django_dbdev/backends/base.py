@@ -184,6 +184,11 @@ class BaseDbdevBackend:
         return bool(options.get(name)) or conf.flag(f"DBDEV_{name.upper()}")
 
     @property
+    def lost_by_destroy(self) -> str:
+        """What :meth:`destroy` removes, for the question that is asked before."""
+        return f"all data of {', '.join(self.server_aliases)} ({self.server_name})"
+
+    @property
     def tempdata(self) -> Path:
         """The folder below which all state of this project is."""
         return conf.tempdata()

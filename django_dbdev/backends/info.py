@@ -21,6 +21,7 @@ class ServerInfo:
     :param url: without the password.
     :param size: bytes of the data directory; None where there is none.
     :param uptime: seconds; None where the server does not run.
+    :param problem: why something is not known; empty when all is.
     :param restart_reasons: why a restart is due, in words; empty when none is.
     """
 
@@ -43,7 +44,7 @@ class ServerInfo:
     size: int | None = None
     uptime: float | None = None
     restart_reasons: Sequence[str] = ()
-    toolchain_problem: str = ""
+    problem: str = ""
     has_server: bool = True
 
 
@@ -75,15 +76,16 @@ def describe(info: ServerInfo) -> str:
     if shared:
         lines.append(("shared with", ", ".join(shared)))
     if not info.has_server:
-        lines.append(("server", "none: the database is a file"))
+        missing = "" if info.initialised else " that does not exist yet"
+        lines.append(("server", f"none: the database is a file{missing}"))
     elif info.running:
         lines.append(("server", f"running (pid {info.pid})"))
     else:
         lines.append(("server", "not running" if info.initialised else "not initialised"))
     version = f"{info.engine} {info.version or ''}".strip()
     lines.append(("version", f"{version} from {info.provider}" if info.provider else version))
-    if info.toolchain_problem:
-        lines.append(("problem", info.toolchain_problem))
+    if info.problem:
+        lines.append(("problem", info.problem))
     lines += [(label, value) for label, value in _places(info) if value not in (None, "")]
     lines += [("restart due", reason) for reason in info.restart_reasons]
     return "\n".join(f"{label + ':':<14}{value}" for label, value in lines)

@@ -223,7 +223,7 @@ class PostgresBackend(BaseDbdevBackend):
             check_obtainable(self.pin.requirement, sources)
 
     def init(self) -> None:
-        _ = self.host
+        _ = self.host, sql.driver()
         accounts = self._accounts()
         with self._locked():
             toolchain = self._find_toolchain().toolchain
@@ -269,7 +269,7 @@ class PostgresBackend(BaseDbdevBackend):
 
     def reinit(self) -> None:
         """A new, empty cluster in the place of the old one, which goes when the new one is up."""
-        _ = self.host
+        _ = self.host, sql.driver()
         accounts = self._accounts()
         with self._locked():
             toolchain = self._find_toolchain().toolchain
@@ -638,8 +638,10 @@ class PostgresBackend(BaseDbdevBackend):
         version = toolchain.version if toolchain else None
         reasons: list[str] = []
         if server is not None:
-            running_version, reasons = self._ask(server, toolchain)
-            version = running_version or version
+            try:
+                version, reasons = self._ask(server, toolchain)
+            except ServerError as error:
+                problem = error.message
         return ServerInfo(
             alias=self.alias,
             engine=ENGINE,
@@ -660,7 +662,7 @@ class PostgresBackend(BaseDbdevBackend):
             size=tree_size(self._datadir) if cluster else None,
             uptime=server.uptime if server else None,
             restart_reasons=reasons,
-            toolchain_problem=problem,
+            problem=problem,
         )
 
     @property
@@ -684,9 +686,7 @@ class PostgresBackend(BaseDbdevBackend):
         except DbdevError as error:
             return None, error.message
 
-    def _ask(
-        self, server: control.Running, toolchain: Toolchain | None
-    ) -> tuple[str | None, list[str]]:
+    def _ask(self, server: control.Running, toolchain: Toolchain | None) -> tuple[str, list[str]]:
         """The running server's version, and why it should be restarted."""
         reasons = []
         admin = sql.superuser(server.pid_file.socket_directory, server.port)

@@ -50,6 +50,10 @@ class SqliteBackend(BaseDbdevBackend):
             )
         return conf.project_root()[0] / name
 
+    @property
+    def lost_by_destroy(self) -> str:
+        return str(self.database)
+
     def init(self) -> None:
         make_tempdata(self.tempdata)
         if self.database.parent == self._datadir:

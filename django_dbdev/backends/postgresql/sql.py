@@ -57,9 +57,9 @@ def connect(login: Login) -> Iterator[Cursor]:
 
     :raises ServerError: when the server refuses; ``__cause__`` is the driver's error.
     """
-    driver = _driver()
+    library = driver()
     try:
-        connection = driver.connect(
+        connection = library.connect(
             host=login.host,
             port=login.port,
             dbname=login.database,
@@ -72,7 +72,7 @@ def connect(login: Login) -> Iterator[Cursor]:
             sslmode="disable",
             gssencmode="disable",
         )
-    except driver.Error as error:
+    except library.Error as error:
         raise ServerError(
             f"The server on {login.host}:{login.port} refused {login.user!r} "
             f"(database {login.database!r}): {str(error).strip()}"
@@ -85,7 +85,7 @@ def connect(login: Login) -> Iterator[Cursor]:
         connection.close()
 
 
-def _driver() -> Any:
+def driver() -> Any:
     """psycopg 3, else psycopg2: the order in which Django prefers them.
 
     Not Django's own connection: opening one sends signals, on which apps query the alias.
@@ -106,7 +106,7 @@ def _driver() -> Any:
 
 def quoting() -> Any:
     """The driver's module ``sql``, for statements that name things."""
-    return importlib.import_module(f"{_driver().__name__}.sql")
+    return importlib.import_module(f"{driver().__name__}.sql")
 
 
 @contextmanager
@@ -116,10 +116,10 @@ def explained(attempt: str) -> Iterator[None]:
     :param attempt: what was tried, as a sentence without its end.
     :raises ServerError: ``__cause__`` is the driver's error.
     """
-    driver = _driver()
+    library = driver()
     try:
         yield
-    except driver.Error as error:
+    except library.Error as error:
         raise ServerError(f"{attempt}: {str(error).strip()}") from error
 
 
@@ -156,13 +156,14 @@ def ensure_role(cursor: Cursor, account: Account) -> bool:
     sql = quoting()
 
     exists = scalar(cursor, "SELECT 1 FROM pg_roles WHERE rolname = %s", [account.user])
-    cursor.execute(
-        sql.SQL("{} ROLE {} WITH SUPERUSER LOGIN PASSWORD {}").format(
-            sql.SQL("ALTER" if exists else "CREATE"),
-            sql.Identifier(account.user),
-            sql.Literal(_verifier(cursor, account)),
+    with explained(f"The role {account.user!r} could not be created"):
+        cursor.execute(
+            sql.SQL("{} ROLE {} WITH SUPERUSER LOGIN PASSWORD {}").format(
+                sql.SQL("ALTER" if exists else "CREATE"),
+                sql.Identifier(account.user),
+                sql.Literal(_verifier(cursor, account)),
+            )
         )
-    )
     return not exists
 
 
@@ -185,11 +186,12 @@ def ensure_database(cursor: Cursor, account: Account) -> bool:
 
     if scalar(cursor, "SELECT 1 FROM pg_database WHERE datname = %s", [account.database]):
         return False
-    cursor.execute(
-        sql.SQL("CREATE DATABASE {} OWNER {}").format(
-            sql.Identifier(account.database), sql.Identifier(account.user)
+    with explained(f"The database {account.database!r} could not be created"):
+        cursor.execute(
+            sql.SQL("CREATE DATABASE {} OWNER {}").format(
+                sql.Identifier(account.database), sql.Identifier(account.user)
+            )
         )
-    )
     return True
 
 
@@ -200,7 +202,8 @@ def ensure_extensions(cursor: Cursor, extensions: Sequence[str]) -> list[str]:
     created = []
     for name in extensions:
         if not scalar(cursor, "SELECT 1 FROM pg_extension WHERE extname = %s", [name]):
-            cursor.execute(sql.SQL("CREATE EXTENSION {} CASCADE").format(sql.Identifier(name)))
+            with explained(f"The extension {name!r} could not be created"):
+                cursor.execute(sql.SQL("CREATE EXTENSION {} CASCADE").format(sql.Identifier(name)))
             created.append(name)
     return created
 
@@ -219,12 +222,16 @@ def account_of(settings: Mapping[str, Any], alias: str) -> Account:
     for key in ("NAME", "USER"):
         value = settings.get(key)
         where = f"DATABASES[{alias!r}][{key!r}]"
-        if not value or not isinstance(value, str):
+        if not value:
             raise ConfigurationError(
                 f"{where} is empty.", hints=["use DBSETTINGS, or name it in settings.py"]
             )
-        if "\0" in value:
-            raise ConfigurationError(f"{where} contains a zero byte, which no name can have.")
+        if not isinstance(value, str):
+            raise ConfigurationError(f"{where} is {value!r}, not a string.")
+        if any(character in value for character in "\0\r\n"):
+            raise ConfigurationError(
+                f"{where} contains a zero byte or a line break, which no name should have."
+            )
         if len(value.encode()) > 63:
             raise ConfigurationError(
                 f"{where} has {len(value.encode())} bytes; PostgreSQL's names have at most 63."
@@ -235,7 +242,7 @@ def account_of(settings: Mapping[str, Any], alias: str) -> Account:
             f"DATABASES[{alias!r}]['PASSWORD'] is empty; over TCP the server asks for one.",
             hints=["use DBSETTINGS, or set one in settings.py"],
         )
-    if "\0" in password or "\n" in password:
+    if any(character in password for character in "\0\r\n"):
         raise ConfigurationError(
             f"DATABASES[{alias!r}]['PASSWORD'] contains a zero byte or a line break, "
             "which no password can have."

@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ... import conf
 from ...backends.base import BaseDbdevBackend
-from ...exceptions import DbdevError
+from ...exceptions import ConfigurationError, DbdevError
 from ...process.privileges import as_project_owner, whose
 from ...registry import backendregistry
 from ..console import Console
@@ -80,6 +80,8 @@ class BaseDbdevCommand(BaseCommand):
             ) from None
 
     def _know_alias(self, alias: str) -> None:
+        for folder in (conf.project_root()[0], conf.tempdata()):
+            _check_is_text(folder)
         conf.database(alias)
         self.alias = alias
         server = backendregistry.server_of(alias, conf.databases())
@@ -108,6 +110,16 @@ class BaseDbdevCommand(BaseCommand):
             answer = ""
         if answer.strip().lower() != "yes":
             raise CommandError("Nothing was changed. (--noinput does it without asking.)")
+
+
+def _check_is_text(folder: Path) -> None:
+    """Refuse a path that could not be written into configuration, URLs and messages."""
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise ConfigurationError(
+            f"The path {str(folder)!a} is not UTF-8 text.", hints=["rename the folder"]
+        ) from None
 
 
 def add_noinput(parser: ArgumentParser) -> None:

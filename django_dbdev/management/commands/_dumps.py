@@ -57,8 +57,8 @@ def _reinit(command: BaseDbdevCommand, backend: BaseDbdevBackend) -> None:
     if not os.path.isfile(command.options["dumpfile"]):
         raise ConfigurationError(f"There is no file {command.options['dumpfile']}.")
     command.confirm(
-        f"This removes all data of {', '.join(command.server_aliases)} ({command.server_name}) "
-        "before the dump is loaded; it is backed up before that."
+        f"This removes {backend.lost_by_destroy} before the dump is loaded; it is backed up "
+        "before that."
     )
     directory = backend.create_timestamped_backupdir("before-load")
     backend.backup(directory)

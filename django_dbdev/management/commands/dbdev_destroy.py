@@ -12,7 +12,6 @@ class Command(BaseDbdevCommand):
         add_noinput(parser)
 
     def dbdev_handle(self) -> None:
-        self.confirm(
-            f"This removes all data of {', '.join(self.server_aliases)} ({self.server_name})."
-        )
-        self.dbdev_backend.destroy()
+        backend = self.dbdev_backend
+        self.confirm(f"This removes {backend.lost_by_destroy}.")
+        backend.destroy()

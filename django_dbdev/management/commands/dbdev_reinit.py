@@ -12,10 +12,8 @@ class Command(BaseDbdevCommand):
         add_noinput(parser)
 
     def dbdev_handle(self) -> None:
-        self.confirm(
-            f"This removes all data of {', '.join(self.server_aliases)} ({self.server_name}), "
-            "and makes an empty database."
-        )
-        self.dbdev_backend.reinit()
+        backend = self.dbdev_backend
+        self.confirm(f"This removes {backend.lost_by_destroy}, and makes an empty database.")
+        backend.reinit()
         other = "" if self.alias == "default" else f" --database {self.alias}"
         self.reporter.next_command(f"migrate{other}")
