@@ -593,3 +593,110 @@ def test_old_versions_and_new(
         assert 'pin version = "18"' in refused
     finally:
         old.clean_up()
+
+
+def test_a_disk_that_fills_up(tmp_path: Path, store: Path, locks: Locks) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=160m", "tmpfs", str(small)], capture_output=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        project = make_project(small / "project", store, locks, "18")
+        try:
+            project.query(CONTENT)
+            before = fingerprint(project)
+            (tmp_path / "large.sql").write_text(
+                "CREATE TABLE large AS SELECT n, repeat(md5(n::text), 30)"
+                " FROM generate_series(1, 300000) n;"
+            )
+            for option in ((), ("--no-reinit",)):
+                err = (
+                    project.manage("dbdev_loaddump", str(tmp_path / "large.sql"), *option)
+                    .failed()
+                    .err
+                )
+                assert "No space left on device" in err
+                assert fingerprint(project) == before
+            project.manage("dbdev_createdump", str(tmp_path / "whole.dump")).ok()
+            project.manage("dbdev_loaddump", str(tmp_path / "whole.dump")).ok()
+            assert fingerprint(project) == before
+            room = shutil.disk_usage(small).free - 20_000_000
+            (small / "rest").write_bytes(b"x" * room)
+            err = project.manage("dbdev_loaddump", str(tmp_path / "whole.dump")).failed(5).err
+            assert "too little space" in err
+            assert fingerprint(project) == before
+        finally:
+            project.clean_up()
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_there_is_always_a_database_by_the_name(project: Project) -> None:
+    ended = threading.Event()
+    seen: set[int] = set()
+
+    def look() -> None:
+        with psycopg.connect(
+            host="127.0.0.1", port=project.port(), dbname="postgres",
+            user="dbdev", password="dbdev", autocommit=True,
+        ) as connection:  # fmt: skip
+            query = "SELECT count(*) FROM pg_database WHERE datname = 'dbdev'"
+            while not ended.is_set():
+                seen.update(count for (count,) in connection.execute(query))
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        project.manage("dbdev_loaddump", "whole.dump").ok()
+    finally:
+        ended.set()
+        looking.join()
+    assert seen == {1}
+
+
+PORTABLE = """
+import sys
+from pathlib import Path
+from django.core.management import BaseCommand
+from django_dbdev.backends.postgres import PostgresBackend
+from django_dbdev.backends.postgresql import portable
+directory = Path({directory!r})
+directory.mkdir(exist_ok=True)
+portable.{what}(PostgresBackend(BaseCommand()), directory)
+"""
+
+
+@pytest.mark.parametrize(
+    ("version", "ending"), [("18", ".zst"), pytest.param("14", ".gz", marks=pytest.mark.slow)]
+)
+def test_portable_copies(
+    project: Project,
+    whole: object,
+    tmp_path: Path,
+    store: Path,
+    locks: Locks,
+    version: str,
+    ending: str,
+) -> None:
+    """Of one database; restored also by a newer version, others untouched."""
+    source = project if version == "18" else make_project(tmp_path / "old", store, locks, version)
+    try:
+        if source is not project:
+            source.query(CONTENT)
+        directory = str(tmp_path / "copy")
+        source.manage("shell", "-c", PORTABLE.format(directory=directory, what="dump")).ok()
+        assert list((tmp_path / "copy" / "dump").glob(f"*.dat{ending}"))
+        mark(project)
+        project.query("CREATE DATABASE other")
+        project.query("CREATE TABLE untouched (n int)", database="other")
+        project.manage("shell", "-c", PORTABLE.format(directory=directory, what="restore")).ok()
+        assert fingerprint(project) == whole
+        assert not is_marked(project)
+        assert project.query("SELECT * FROM untouched", database="other") == []
+    finally:
+        project.query("DROP DATABASE IF EXISTS other WITH (FORCE)")
+        if source is not project:
+            source.clean_up()

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -387,12 +387,27 @@ class PostgresBackend(BaseDbdevBackend):
                     scratch=self._datadir.with_name(f".{self._datadir.name}.{timestamp()}"),
                     log=self.files.log,
                     reporter=self.reporter,
+                    revive=partial(self._revive, toolchain),
                 )
             finally:
                 if server is None and not leave_running:
                     started = control.running(self.files)
                     if started is not None:
                         self._stop(started)
+
+    def _revive(self, toolchain: Toolchain) -> None:
+        """Start the server again if it went down; one that recovers by itself is waited for."""
+        deadline = time.monotonic() + control.START_TIMEOUT
+        while control.running(self.files) is not None and time.monotonic() < deadline:
+            with (
+                suppress(ServerError),
+                sql.connect(sql.superuser(self.files.socket_directory(self.port), self.port)),
+            ):
+                return
+            time.sleep(0.05)
+        if control.running(self.files) is None:
+            self.reporter.warning("The server has gone down; it is started again")
+            self._start(toolchain, self.port)
 
     # The way of one init.
 

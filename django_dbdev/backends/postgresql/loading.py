@@ -18,7 +18,7 @@ from ...exceptions import DumpError
 from ...process.run import Completed, program_error, run, spawn
 from ...process.streams import feed, reading_watched
 from ...reporting import seconds, size
-from . import beside, dumps, sql
+from . import ballast, beside, dumps, sql
 from .archive import read_header
 from .plain import PlainFilter, head_problem, make_role
 from .served import Served
@@ -73,6 +73,7 @@ def replace_database(served: Served, dump: Dump) -> None:
     with (
         _prepared(served, dump) as prepared,
         beside.new_database(served.maintenance, account) as new,
+        ballast.held(served),
     ):
         faults.step("loaddump:created")
         prepared.load(new, fresh=True)
@@ -101,7 +102,7 @@ def load_into(served: Served, dump: Dump) -> None:
     :raises DumpError: when the dump cannot be loaded; nothing is changed then.
     """
     sweep(served)
-    with _prepared(served, dump) as prepared:
+    with _prepared(served, dump) as prepared, ballast.held(served):
         prepared.load(served.account.database, fresh=False)
         faults.step("loaddump:loaded")
         _finish(served, served.account.database)

@@ -71,7 +71,9 @@ _ROLE = _pattern(
     rb"(?:SET(?: (?:SESSION|LOCAL))? (?:ROLE|SESSION AUTHORIZATION)"
     rb"|RESET (?:ROLE|SESSION AUTHORIZATION))\b"
 )
-_SET = _pattern(rb"SET (?:(?:SESSION|LOCAL) )?(?P<name>[A-Za-z_]\w*)\s*(?:=| TO )\s*(?P<value>.*);\Z")
+_SET = _pattern(
+    rb"SET (?:(?:SESSION|LOCAL) )?(?P<name>[A-Za-z_]\w*)\s*(?:=| TO )\s*(?P<value>.*);\Z"
+)
 _PUBLIC = _pattern(rb"CREATE SCHEMA (?P<name>public\s*;)")
 _ROLES = _pattern(
     rb"CREATE (?:POLICY .*? TO (?P<policy>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ class Served:
     :param extensions: those of the pin.
     :param scratch: the beginning of paths for files that are swept when a command was killed.
     :param log: the server's.
+    :param revive: starts the server again if it has gone down meanwhile.
     """
 
     toolchain: Toolchain
@@ -30,6 +32,7 @@ class Served:
     scratch: Path
     log: Path
     reporter: Reporter
+    revive: Callable[[], None] = lambda: None
 
     @property
     def maintenance(self) -> Login:
