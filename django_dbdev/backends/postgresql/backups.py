@@ -25,8 +25,7 @@ from ...binaries.toolchain import Toolchain
 from ...exceptions import BackupError, DbdevError, ServerError
 from ...reporting import seconds, size
 from ..base import timestamp
-from . import control, portable, sql
-from .conversion import dump_snapshot, load_dumps
+from . import control, sql
 from .snapshot import copy_running, copy_stopped, scan_stopped
 
 if TYPE_CHECKING:
@@ -59,6 +58,8 @@ def _options(backend: PostgresBackend) -> Mapping[str, Any]:
 
 def _dump(backend: PostgresBackend, directory: Path) -> None:
     """Dump the alias's database, for other versions and machines."""
+    from . import portable
+
     begun, started_ns = time.perf_counter(), time.time_ns()
     step("backup:begun")
     data = directory / DATA
@@ -185,6 +186,8 @@ def restore(backend: PostgresBackend, directory: Path) -> None:
 
 def _convert(backend: PostgresBackend, directory: Path, manifest: Manifest) -> None:
     """Restore a snapshot of another major version, by way of dumps."""
+    from .conversion import dump_snapshot, load_dumps
+
     begun = time.perf_counter()
     with backend._locked():
         # Without a manifest it is an unfinished backup, also when we are killed.
@@ -245,6 +248,8 @@ def _conclude(
 
 def _load(backend: PostgresBackend, directory: Path, manifest: Manifest) -> None:
     """Put a dump into the place of the alias's database; the other databases are not touched."""
+    from . import portable
+
     begun = time.perf_counter()
     # The program that loads it knows nothing of checksums.
     snapshot.verify(directory, manifest)
