@@ -26,11 +26,10 @@ from django.core import checks, mail
 
 from . import conf
 from .backends.base import BaseDbdevBackend
-from .exceptions import ConfigurationError, DbdevError, ToolchainError
+from .exceptions import DbdevError, SharedServerError, ToolchainError
 from .registry import backendregistry
 
 TAG = "django_dbdev"
-_LOOPBACK = {"", "localhost", "127.0.0.1", "::1"}
 
 
 @checks.register(TAG)
@@ -51,7 +50,7 @@ def check_obtainable(
     for alias in databases or ():
         backend = _backend(alias, conf.databases())
         try:
-            if backend is not None:
+            if backend is not None and _is_here(backend):
                 backend.check(ask=True)
         except ToolchainError as error:
             found.append(_error(error, "E001"))
@@ -88,9 +87,9 @@ def _alias_checks() -> Iterator[checks.CheckMessage]:
         backend = _backend(alias, databases)
         if backend is None:
             continue
-        if str(alias_settings.get("HOST") or "") not in _LOOPBACK:
+        if not _is_here(backend):
             yield checks.Warning(
-                f"DATABASES[{alias!r}]['HOST'] is {alias_settings['HOST']!r}, "
+                f"DATABASES[{alias!r}]['HOST'] is {alias_settings.get('HOST')!r}, "
                 "not this machine's loopback.",
                 hint="django_dbdev does not start a server there; use DBSETTINGS.",
                 id=f"{TAG}.W002",
@@ -102,8 +101,7 @@ def _alias_checks() -> Iterator[checks.CheckMessage]:
         try:
             backend.check()
         except DbdevError as error:
-            shared = len(backend.server_aliases) > 1 and isinstance(error, ConfigurationError)
-            yield _error(error, "E002" if shared else "E001")
+            yield _error(error, "E002" if isinstance(error, SharedServerError) else "E001")
 
 
 def _error(error: DbdevError, number: str) -> checks.Error:
@@ -120,13 +118,23 @@ class _Alias:
 
 
 def _backend(alias: str, databases: Mapping[str, Mapping[str, Any]]) -> BaseDbdevBackend | None:
-    """The alias's backend; None for an engine that is nobody's, which the commands report."""
+    """The alias's backend, where it looks for mistakes; others may need a real command.
+
+    None for an engine that is nobody's too, which the commands report.
+    """
     try:
         server = backendregistry.server_of(alias, databases)
         backend = backendregistry.for_engine(databases[alias]["ENGINE"])
     except DbdevError:
         return None
+    if backend.check is BaseDbdevBackend.check:
+        return None
     return backend(_Alias(alias, server.name, server.aliases))  # type: ignore[arg-type]
+
+
+def _is_here(backend: BaseDbdevBackend) -> bool:
+    """Whether the alias's server is one that the backend starts."""
+    return str(backend.dbsettings.get("HOST") or "") in backend.hosts
 
 
 def _keeps_out_of_git(folder: Path) -> bool:
@@ -137,7 +145,10 @@ def _keeps_out_of_git(folder: Path) -> bool:
     for above in folder.parents:
         ignore = above / ".gitignore"
         if ignore.is_file():
-            lines = {line.strip().strip("/") for line in ignore.read_text("utf-8").splitlines()}
+            lines = {
+                line.strip().strip("/")
+                for line in ignore.read_text("utf-8", "replace").splitlines()
+            }
             if str(folder.relative_to(above)) in lines or folder.name in lines:
                 return True
         if (above / ".git").exists():

@@ -4,7 +4,8 @@
 
     DbdevError
     ├── ConfigurationError      settings, environment, pyproject.toml or arguments   exit 2
-    │   └── PinError            a key of ``[tool.django_dbdev]``
+    │   ├── PinError            a key of ``[tool.django_dbdev]``
+    │   └── SharedServerError   aliases share one server, and do not agree about it
     ├── ToolchainError          the programs that the pin asks for                   exit 3
     │   ├── NoToolchainError    every provider declined
     │   ├── LockError           ``dbdev.lock`` is damaged, or does not fit the pins
@@ -69,6 +70,10 @@ class PinError(ConfigurationError):
         super().__init__(f"{source}: {key}: {problem}", hints=hints)
         self.source = source
         self.key = key
+
+
+class SharedServerError(ConfigurationError):
+    pass
 
 
 class ToolchainError(DbdevError):

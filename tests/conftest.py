@@ -37,7 +37,7 @@ BASE_DIR = Path(__file__).parent
 SECRET_KEY = "for tests"
 DEBUG = True
 USE_TZ = True
-INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "django_dbdev"]
+INSTALLED_APPS = ["django.contrib.contenttypes", "django_dbdev"]
 DATABASES = {"default": DBSETTINGS}
 """
 

@@ -11,10 +11,19 @@ DATABASES["reporting"] = {**DBSETTINGS, "NAME": "reporting"}
 """
 
 
+RESERVED = "[tool.django_dbdev.postgresql]\nsettings = { port = 5432 }\n"
+
+
 def test_a_healthy_project_is_silent(new_project: ProjectFactory) -> None:
-    project = new_project()
-    project.manage("dbdev_init").ok()
-    said = project.manage("check", "--fail-level", "INFO").ok()
+    project = new_project(
+        settings=OTHER
+        + """
+DATABASES["file"] = {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "db"}
+DATABASES["old"] = {"ENGINE": "django.db.backends.dummy", "HOST": "db.example.com"}
+"""
+    )
+    for command in ("check", "dbdev_init", "check"):
+        said = project.manage(command).ok()
     assert said.all == "System check identified no issues (0 silenced).\n"
 
 
@@ -28,6 +37,11 @@ def test_a_healthy_project_is_silent(new_project: ProjectFactory) -> None:
             OTHER,
             '[tool.django_dbdev.databases.reporting.postgresql]\nversion = "17"\n',
         ),
+        ("E001", "", RESERVED),
+        ("E001", OTHER, RESERVED),
+        ("E001", "DATABASES['default']['PASSWORD'] = ''", ""),
+        ("E002", OTHER + "DATABASES['reporting']['PASSWORD'] = 'another'", ""),
+        ("W002", "DATABASES['default'] = {**DBSETTINGS, 'HOST': ''}", ""),
         ("W002", "DATABASES['default'] = {**DBSETTINGS, 'HOST': 'db.example.com'}", ""),
         ("W003", "DEBUG = False", ""),
     ],
@@ -37,8 +51,17 @@ def test_each_mistake_has_its_id_and_a_hint(
 ) -> None:
     project = new_project(settings=settings, pin=pin or "[tool.django_dbdev]\n")
     said = project.manage("check", "--fail-level", "WARNING").failed().err
-    assert f"django_dbdev.{id}" in said
+    assert said.count("(django_dbdev.") == said.count(f"(django_dbdev.{id})") == 1, said
     assert "HINT: " in said
+
+
+def test_what_is_no_toml_is_said_once_and_by_every_command(new_project: ProjectFactory) -> None:
+    project = new_project(pin="[tool.django_dbdev.postgresql]\nversion = '18\n")
+    said = project.manage("check").failed().err
+    assert said.count("(django_dbdev.E001)") == 1
+    for command in ("dbdev_init", "dbdev_serverinfo", "dbdev_guide"):
+        failed = project.manage(command).failed(2).err
+        assert f"{project.root / 'pyproject.toml'} is not valid TOML" in failed
 
 
 def test_a_data_directory_that_git_would_take_is_a_warning(new_project: ProjectFactory) -> None:
@@ -47,7 +70,7 @@ def test_a_data_directory_that_git_would_take_is_a_warning(new_project: ProjectF
     project.tempdata.mkdir()
     said = project.manage("check", "--fail-level", "WARNING").failed().err
     assert "django_dbdev.W001" in said
-    (project.root / ".gitignore").write_text("/dbdev_tempdata/\n")
+    (project.root / ".gitignore").write_bytes(b"caf\xe9\n/dbdev_tempdata/\n")
     project.manage("check", "--fail-level", "WARNING").ok()
 
 

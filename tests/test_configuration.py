@@ -32,25 +32,25 @@ def test_settings_of_the_pin_act_at_the_next_start_and_until_then_a_restart_is_d
     assert "restart" in project.manage("dbdev_serverinfo").ok().out
     restart(project)
     assert project.info()["restart_reasons"] == []
-    assert project.sql("SHOW work_mem") == [["17MB"]]
-    assert project.sql("SHOW max_connections") == [["33"]]
-    assert project.sql("SHOW jit") == [["off"]]
-    said = project.sql("SELECT setting FROM pg_file_settings WHERE name = 'application_name'")
-    assert said == [["it's a \\ name"]]
+    assert project.query("SHOW work_mem") == [("17MB",)]
+    assert project.query("SHOW max_connections") == [("33",)]
+    assert project.query("SHOW jit") == [("off",)]
+    said = project.query("SELECT setting FROM pg_file_settings WHERE name = 'application_name'")
+    assert said == [("it's a \\ name",)]
     # A setting that waits for a restart, made by hand.
-    project.sql("ALTER SYSTEM SET max_connections = 44")
-    project.sql("SELECT pg_reload_conf()")
+    project.query("ALTER SYSTEM SET max_connections = 44")
+    project.query("SELECT pg_reload_conf()")
     assert "max_connections" in " ".join(project.info()["restart_reasons"])
 
 
 def test_what_is_durable_stays_so(project: Project) -> None:
     project.manage("dbdev_init").ok()
-    assert project.sql("SHOW fsync") == [["on"]]
-    assert project.sql("SHOW full_page_writes") == [["on"]]
-    assert project.sql("SHOW synchronous_commit") == [["off"]]
+    assert project.query("SHOW fsync") == [("on",)]
+    assert project.query("SHOW full_page_writes") == [("on",)]
+    assert project.query("SHOW synchronous_commit") == [("off",)]
 
 
-@pytest.mark.parametrize("name", ["port", "listen_addresses", "fsync", "hba_file", "PORT"])
+@pytest.mark.parametrize("name", ["port", "listen_addresses", "fsync", "include", "PORT"])
 def test_settings_that_are_not_the_pins_are_refused(new_project: ProjectFactory, name: str) -> None:
     project = new_project(pin=PIN + f"settings = {{ {name} = '1' }}\n")
     said = project.manage("dbdev_init").failed(2).err
@@ -95,11 +95,38 @@ def test_a_template_of_the_projects_extends_ours(new_project: ProjectFactory) ->
         "{% block memory %}\n{{ super() }}work_mem = 23MB\n{% endblock %}\n",
     )
     project.manage("dbdev_init").ok()
-    assert project.sql("SHOW work_mem") == [["23MB"]]
-    assert project.sql("SHOW maintenance_work_mem") == [["128MB"]], "the rest is ours"
-    template.write_text(template.read_text().replace("23MB", "24MB"))
+    assert project.query("SHOW work_mem") == [("23MB",)]
+    assert project.query("SHOW maintenance_work_mem") == [("128MB",)], "the rest is ours"
+    # What a template includes is looked at as well, wherever it is.
+    project.write("dbconfig/own/memory.j2", "work_mem = 24MB\n")
+    template.write_text(
+        template.read_text().replace("work_mem = 23MB", '{% include "own/memory.j2" %}')
+    )
     restart(project)
-    assert project.sql("SHOW work_mem") == [["24MB"]]
+    assert project.query("SHOW work_mem") == [("24MB",)]
+    project.write("dbconfig/own/memory.j2", "work_mem = 25MB\n")
+    assert project.info()["restart_reasons"] != []
+    restart(project)
+    assert project.query("SHOW work_mem") == [("25MB",)]
+
+
+def test_a_template_of_the_projects_replaces_ours(new_project: ProjectFactory) -> None:
+    project = new_project(settings="DBDEV_TEMPLATE_DIRS = (BASE_DIR / 'dbconfig',)")
+    project.write(
+        "dbconfig/postgresql/postgresql.conf.j2",
+        """
+        listen_addresses = '127.0.0.1'
+        cluster_name = {{ "it's \\\\ mine" | pg_value }}
+        {% if major >= 18 %}
+        work_mem = 26MB
+        {% endif %}
+        include_if_exists = 'dbdev_local.conf'
+        """,
+    )
+    project.manage("dbdev_init").ok()
+    assert project.query("SHOW cluster_name") == [("it's \\ mine",)]
+    assert project.query("SHOW work_mem") == [("26MB",)]
+    assert project.query("SHOW synchronous_commit") == [("on",)], "none of ours is left"
 
 
 @pytest.mark.parametrize(
@@ -107,6 +134,8 @@ def test_a_template_of_the_projects_extends_ours(new_project: ProjectFactory) ->
     [
         ("{% if %}\n", "line 1"),
         ("{{ nothing_of_the_kind }}\n", "nothing_of_the_kind"),
+        ("work_mem = {{ 1 + settings }}\n", "TypeError"),
+        ('{% extends "nothing.j2" %}', "nothing.j2"),
         ("work_mem = 1MB\n", "dbdev_local.conf"),
     ],
 )
@@ -126,10 +155,13 @@ def test_the_locale_is_the_same_everywhere_and_can_be_overridden(
     query = "SELECT datlocprovider, {} FROM pg_database WHERE datname = 'dbdev'"
     project = new_project("eighteen")
     project.manage("dbdev_init").ok()
-    assert project.sql(query.format("datlocale")) == [["b", "C.UTF-8"]]
+    assert project.query(query.format("datlocale")) == [("b", "C.UTF-8")]
     other = new_project("own", settings='DBDEV_POSTGRES_CREATEDB_LOCALE = "C"')
     other.manage("dbdev_init").ok()
-    assert other.sql(query.format("datcollate")) == [["c", "C"]]
+    assert other.query(query.format("datcollate")) == [("c", "C")]
+    older = new_project("sixteen", pin=PIN.replace("18", "16"))
+    older.manage("dbdev_init").ok()
+    assert older.query(query.format("datcollate")) == [("c", "C.UTF-8")]
     lacking = new_project("lacking", settings='DBDEV_POSTGRES_CREATEDB_LOCALE = "xx_YY.UTF-8"')
     said = lacking.manage("dbdev_init").failed(2).err
     assert "xx_YY.UTF-8" in said

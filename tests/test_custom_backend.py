@@ -114,6 +114,27 @@ def test_it_is_served_by_every_command(new_project: ProjectFactory, registration
     assert not file.exists()
 
 
+def test_its_guide_may_print_more(new_project: ProjectFactory) -> None:
+    project = shelf_project(new_project)
+    with (project.root / "shelf/backend.py").open("a") as file:
+        file.write(
+            "    def guide(self):\n"
+            "        super().guide()\n"
+            "        self.stdout.write('Mind the ladder.')\n"
+        )
+    said = project.manage("dbdev_guide").ok().out
+    assert said.startswith("Shelf\n=====\n")
+    assert said.endswith("Mind the ladder.\n")
+
+
+def test_checks_make_no_backend_that_does_not_look_for_mistakes(
+    new_project: ProjectFactory,
+) -> None:
+    project = shelf_project(new_project)
+    project.manage("check").ok()
+    assert not project.tempdata.exists()
+
+
 def test_what_it_has_not_is_said_and_not_a_traceback(new_project: ProjectFactory) -> None:
     project = shelf_project(new_project)
     said = project.manage("dbdev_serverinfo", "--format", "json").failed(2).err

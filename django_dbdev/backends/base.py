@@ -38,6 +38,8 @@ class BaseDbdevBackend:
 
     #: Whether :meth:`info` tells in a structure what :meth:`serverinfo` prints.
     has_info: ClassVar[bool] = False
+    #: What HOST may be in DATABASES for the alias's server to be one of this backend's.
+    hosts: ClassVar[frozenset[str]] = frozenset({"", "127.0.0.1", "::1", "localhost"})
     #: Whether :meth:`create_dbdump` and :meth:`load_dbdump` read the command's options, take "-"
     #: for a standard stream, and lose nothing when they fail.
     has_dump_options: ClassVar[bool] = False
@@ -125,8 +127,13 @@ class BaseDbdevBackend:
         """
         raise NotImplementedError
 
-    def guide(self) -> str:
-        """Useful commands and tips for this database, in reStructuredText.
+    def guide(self) -> None:
+        """Print useful commands and tips for this database."""
+        show = getattr(self.command, "show_guide", self.stdout.write)
+        show(self.guide_text())
+
+    def guide_text(self) -> str:
+        """What :meth:`guide` prints, in reStructuredText.
 
         Renders ``django_dbdev/<class name in lower case>.rst`` with ``backend`` (this object)
         and ``dbsettings`` (the module's DBSETTINGS, with what the alias sets differently).

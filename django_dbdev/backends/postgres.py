@@ -28,7 +28,13 @@ from ..binaries.find import (
 )
 from ..binaries.store import Store
 from ..binaries.toolchain import Toolchain
-from ..exceptions import ConfigurationError, DbdevError, ForeignServerError, ServerError
+from ..exceptions import (
+    ConfigurationError,
+    DbdevError,
+    ForeignServerError,
+    ServerError,
+    SharedServerError,
+)
 from ..invocation import manage_arguments
 from ..pins import Pin
 from ..process import ports, privileges
@@ -68,7 +74,6 @@ EXECUTABLE_SETTINGS = {
     "pg_dump": "DBDEV_POSTGRES_PG_DUMP_EXECUTABLE",
     "pg_restore": "DBDEV_POSTGRES_PG_RESTORE_EXECUTABLE",
 }
-_LOCAL_HOSTS = {"127.0.0.1", "localhost"}
 #: How the name of data ends that reinit has set aside until the new cluster is up.
 _REPLACED = "replaced"
 
@@ -76,6 +81,7 @@ _REPLACED = "replaced"
 class PostgresBackend(BaseDbdevBackend):
     """PostgreSQL: one server for all aliases with the same port."""
 
+    hosts: ClassVar[frozenset[str]] = frozenset({"127.0.0.1", "localhost"})
     has_info: ClassVar[bool] = True
     has_lock: ClassVar[bool] = True
     restores_beside: ClassVar[bool] = True
@@ -108,7 +114,7 @@ class PostgresBackend(BaseDbdevBackend):
             return None
         first, *others = (replace(pins[alias][ENGINE], key="") for alias in own)
         if len(own) < len(self.server_aliases) or any(other != first for other in others):
-            raise ConfigurationError(
+            raise SharedServerError(
                 f"The aliases {', '.join(self.server_aliases)} share port {self.port}, "
                 "and so one server, but their pins differ.",
                 hints=["give an alias with a pin of its own another PORT in DATABASES"],
@@ -133,7 +139,7 @@ class PostgresBackend(BaseDbdevBackend):
     @property
     def host(self) -> str:
         host = self.dbsettings.get("HOST") or ""
-        if host not in _LOCAL_HOSTS:
+        if host not in self.hosts:
             raise ConfigurationError(
                 f"DATABASES[{self.alias!r}]['HOST'] is {host!r}: servers for development run on "
                 "this machine and listen on 127.0.0.1 only.",
@@ -144,16 +150,18 @@ class PostgresBackend(BaseDbdevBackend):
     def _accounts(self) -> list[Account]:
         """What the aliases on this server ask for, without repetition.
 
-        :raises ConfigurationError: when two of them give one role different passwords.
+        :raises SharedServerError: when two of them give one role different passwords.
         """
         accounts: dict[Account, str] = {}
         passwords: dict[str, str] = {}
         for alias in self.server_aliases:
             account = sql.account_of(conf.database(alias), alias)
             if passwords.setdefault(account.user, account.password) != account.password:
-                raise ConfigurationError(
+                other = next(name for a, name in accounts.items() if a.user == account.user)
+                raise SharedServerError(
                     f"The alias {alias!r} gives the role {account.user!r} another password "
-                    f"than the alias {next(iter(accounts.values()))!r} on the same server."
+                    f"than the alias {other!r} on the same server.",
+                    hints=["give it the same password, or another USER or PORT in DATABASES"],
                 )
             accounts.setdefault(account, alias)
         return list(accounts)

@@ -72,6 +72,11 @@ def render(template: str, values: Mapping[str, Any], dirs: Sequence[Path]) -> by
         raise ConfigurationError(
             f"The template {where}{line} cannot be rendered: {error.message or error}"
         ) from None
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # What a template computes may fail in the ways of any Python.
+        raise ConfigurationError(
+            f"The template {template} cannot be rendered: {type(error).__name__}: {error}"
+        ) from None
     header = _HEADER.format(_inputs(template, values, dirs), _digest(body))
     return header.encode() + body
 
@@ -90,12 +95,12 @@ def postgresql_value(value: object) -> str:
 
 
 def _inputs(template: str, values: Mapping[str, Any], dirs: Sequence[Path]) -> str:
-    """A digest of all that rendering depends on: values, and every template of the engine."""
+    """A digest of all that rendering depends on: the values, and every template."""
     state = hashlib.sha256(json.dumps([template, values], sort_keys=True).encode())
-    engine = Path(template).parent
-    for folder in (*dirs, _OURS):
-        for file in sorted((folder / engine).glob("*.j2")):
-            state.update(f"\0{file.name}\0".encode())
+    for folder in (*dirs, _OURS / Path(template).parent):
+        # Whatever else is there may be included.
+        for file in sorted(folder.rglob("*.j2")):
+            state.update(f"\0{file.relative_to(folder)}\0".encode())
             state.update(file.read_bytes())
         state.update(b"\0\0")
     return state.hexdigest()[:16]

@@ -33,6 +33,9 @@ _RESERVED = {
     "hba_file": "a template in DBDEV_TEMPLATE_DIRS",
     "ident_file": "nothing",
     "external_pid_file": "nothing",
+    "include": "a template in DBDEV_TEMPLATE_DIRS",
+    "include_dir": "a template in DBDEV_TEMPLATE_DIRS",
+    "include_if_exists": "a template in DBDEV_TEMPLATE_DIRS",
     "fsync": "synchronous_commit, which cannot corrupt data",
     "full_page_writes": "synchronous_commit, which cannot corrupt data",
 }

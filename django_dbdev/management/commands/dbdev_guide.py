@@ -20,7 +20,10 @@ class Command(BaseDbdevCommand):
         )
 
     def dbdev_handle(self) -> None:
-        rst = self.dbdev_backend.guide()
+        self.dbdev_backend.guide()
+
+    def show_guide(self, rst: str) -> None:
+        """Print a guide for whoever reads it; backends call this."""
         chosen = self.options["format"]
         if chosen == "rst" or (chosen is None and not self.stdout.isatty()):
             self.stdout.write(rst)
