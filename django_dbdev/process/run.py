@@ -233,7 +233,7 @@ def _start(command: Command, identity: Identity, *, ends_with_us: bool, **how: A
 
 def _preparation(identity: Identity, ends_with_us: bool) -> Callable[[], None]:
     """What the child does between fork and exec; all that it needs is looked up before."""
-    enter = identity.preexec()
+    enter, us = identity.preexec(), os.getpid()
     prctl = ctypes.CDLL(None).prctl if ends_with_us and sys.platform == "linux" else None
 
     def prepare() -> None:
@@ -242,6 +242,8 @@ def _preparation(identity: Identity, ends_with_us: bool) -> Callable[[], None]:
         if prctl is not None:
             # After the change of identity, which resets it. Source: prctl(2).
             prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            if os.getppid() != us:
+                os._exit(128 + signal.SIGTERM)  # We were killed before that.
         if ends_with_us:
             # sh switches it off for what runs in the background.
             signal.signal(signal.SIGHUP, signal.SIG_DFL)
