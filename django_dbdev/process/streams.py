@@ -16,6 +16,8 @@ from .run import Completed, run
 _CAPACITY = 1024 * 1024
 #: Seconds between two looks at how far a program has read.
 _INTERVAL = 0.5
+#: How many such looks until children are looked for again.
+_LOOKS_FOR_CHILDREN = 6
 
 T = TypeVar("T")
 
@@ -101,12 +103,17 @@ def reading_watched(program: str, tell: Callable[[int], None]) -> Iterator[None]
 
     def look() -> None:
         us = psutil.Process()
+        readers: list[psutil.Process] = []
+        looks = 0
         while not ended.wait(_INTERVAL):
-            for child in us.children(recursive=True):
-                with suppress(psutil.Error, OSError, AttributeError):
-                    if child.name() == program:
-                        # Not what comes over sockets: that is not read but received.
-                        counts[child.pid] = child.io_counters().read_chars
+            with suppress(psutil.Error, OSError):
+                if looks % _LOOKS_FOR_CHILDREN == 0:
+                    # It looks at every process of the machine.
+                    readers = [p for p in us.children(recursive=True) if p.name() == program]
+                looks += 1
+                for reader in readers:
+                    # Not what comes over sockets: that is not read but received.
+                    counts[reader.pid] = reader.io_counters().read_chars
             tell(sum(counts.values()))
 
     thread = threading.Thread(target=look, daemon=True)
