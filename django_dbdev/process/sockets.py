@@ -96,5 +96,8 @@ def _make(folder: Path, mode: int, owners: set[int] | None) -> None:
 
 def _only_ours(folder: Path) -> bool:
     """Whether nobody else could have put anything into the folder."""
-    status = folder.lstat()
+    try:
+        status = folder.stat()
+    except OSError:
+        return False
     return status.st_uid == os.geteuid() and not status.st_mode & 0o022
