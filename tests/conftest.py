@@ -26,7 +26,7 @@ from django_dbdev.exceptions import PinError
 from django_dbdev.pins import parse_pins
 
 #: What the developer's own environment must not decide.
-_OURS = re.compile(r"DBDEV_|PG|DJANGO_|NO_COLOR|FORCE_COLOR")
+_OURS = re.compile(r"DBDEV_|PG|DJANGO_|NO_COLOR|FORCE_COLOR|PYTHONUNBUFFERED")
 
 SETTINGS = """
 from pathlib import Path

@@ -123,6 +123,25 @@ def test_a_pid_file_that_names_the_server_of_another_project(new_project: Projec
     assert is_whole(other)
 
 
+def test_a_pid_file_that_names_a_server_of_another_user(project: Project) -> None:
+    """Of whose working directory the system says nothing to an ordinary user."""
+    strangers = [
+        process.pid
+        for process in psutil.process_iter(["name", "uids"])
+        if process.info["name"] == "postgres" and process.info["uids"].effective != os.geteuid()
+    ]
+    if not strangers:
+        pytest.skip("nobody else runs a PostgreSQL on this machine")
+    filled(project)
+    left = (project.datadir / "postmaster.pid").read_text()
+    pid = project.pid()
+    project.manage("dbdev_stopserver").ok()
+    (project.datadir / "postmaster.pid").write_text(left.replace(str(pid), str(strangers[0]), 1))
+    assert "does not run" in project.manage("dbdev_stopserver").ok().out
+    project.manage("dbdev_startserver").ok()
+    assert is_whole(project)
+
+
 @pytest.mark.parametrize("content", ["", "garbage", "12", "-1\n/\n0\n0\n\n\n\n"])
 def test_a_damaged_pid_file(project: Project, content: str) -> None:
     filled(project).manage("dbdev_stopserver").ok()

@@ -35,6 +35,8 @@ class Console:
     def fact(self, text: str) -> None:
         if self._verbosity > 0:
             self._stdout.write(text)
+            # A pipe is not to wait until a block is full.
+            self._stdout.flush()
 
     def warning(self, text: str) -> None:
         if self._verbosity > 0:

@@ -34,6 +34,16 @@ class RunningProcess:
     def __str__(self) -> str:
         return f"{self.name} (pid {self.pid}, user {self.user})"
 
+    @property
+    def uid(self) -> int | None:
+        """As whom it runs; None when it is gone."""
+        import psutil
+
+        try:
+            return int(self._process.uids().effective)
+        except psutil.Error:
+            return None
+
     def signal(self, number: int) -> None:
         """Send a signal; nothing is sent when the process is gone and its pid reused."""
         import psutil

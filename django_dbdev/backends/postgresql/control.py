@@ -137,6 +137,9 @@ def _is_postmaster(process: RunningProcess, files: ServerFiles) -> bool:
     if not process.name.lstrip(".").startswith(("postgres", "postmaster")):
         return False
     if process.cwd is None:
+        if process.uid != files.datadir.stat().st_uid:
+            # A server works on data of its own account only.
+            return False
         raise ForeignServerError(
             f"{files.postmaster_pid} names {process}, and the system does not tell whether "
             "that is this project's server.",

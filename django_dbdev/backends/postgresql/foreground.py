@@ -26,6 +26,7 @@ _INTERVAL = 0.05
 
 class Output(Protocol):
     def write(self, text: str) -> object: ...
+    def flush(self) -> object: ...
 
 
 @dataclass
@@ -53,6 +54,8 @@ class Foreground:
                 alive = processes.is_alive(self.pid)
                 for line in log:
                     self.output.write(line.rstrip("\n"))
+                # A pipe is not to wait until a block is full.
+                self.output.flush()
                 if not alive:
                     break
                 time.sleep(_INTERVAL)
