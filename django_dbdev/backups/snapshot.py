@@ -261,13 +261,7 @@ def rebuild(
         and _link_copy(f"{live}/{path}", f"{new}/{path}")
     }
     wanted = [path for path in manifest.files if path not in shared]
-    copied = copy_all(
-        [Job(f"{data}/{p}", f"{new}/{p}", manifest.files[p].size) for p in wanted],
-        step="restore:copying",
-    )
-    for path, entry in zip(wanted, copied, strict=True):
-        if entry is None or not _same(entry, manifest.files[path]):
-            raise DamagedBackupError(f"{data / path} is damaged: its content has changed.")
+    _copy_back(data, manifest, new, wanted)
 
     return Rebuilt(
         _keep_old(data, manifest, live, tree, safety, contents, shared) if safety else {},
@@ -325,10 +319,23 @@ def copy_whole(data: Path, manifest: Manifest, new: Path) -> None:
     :raises DamagedBackupError: when what is copied is not what the manifest says.
     """
     make_folders(new, manifest.folders, manifest.links)
-    paths = list(manifest.files)
-    copied = copy_all([Job(f"{data}/{p}", f"{new}/{p}", manifest.files[p].size) for p in paths])
+    _copy_back(data, manifest, new, list(manifest.files))
+
+
+def _copy_back(data: Path, manifest: Manifest, new: Path, paths: Sequence[str]) -> None:
+    """Copy files of a backup. What is copied is compared with its checksum, a clone is not."""
+    copied = copy_all(
+        [Job(f"{data}/{path}", f"{new}/{path}", manifest.files[path].size) for path in paths],
+        step="restore:copying",
+        hash_clones=False,
+    )
     for path, entry in zip(paths, copied, strict=True):
-        if entry is None or not _same(entry, manifest.files[path]):
+        wanted = manifest.files[path]
+        if (
+            entry is None
+            or entry.size != wanted.size
+            or entry.checksum not in {"", wanted.checksum}
+        ):
             raise DamagedBackupError(f"{data / path} is damaged: its content has changed.")
 
 

@@ -38,17 +38,18 @@ class Job:
 
 
 def copy_all(
-    jobs: Sequence[Job], *, step: str = "", may_vanish: bool = False
+    jobs: Sequence[Job], *, step: str = "", may_vanish: bool = False, hash_clones: bool = True
 ) -> list[FileEntry | None]:
     """Copy files; targets must not exist. Modes and times of modification are kept.
 
     :param step: where tests kill the command, in the middle of it.
     :param may_vanish: a source that is gone is passed over, and its result is None.
+    :param hash_clones: else the checksum of what was cloned is empty: hashing reads it from disk.
     :returns: For each job what was copied, with inode and time of the source as they were
         before it was read.
     :raises OSError: with the target's name; what is copied by then stays.
     """
-    return _Transfer(step, may_vanish).run(jobs)
+    return _Transfer(step, may_vanish, hash_clones).run(jobs)
 
 
 def hash_all(paths: Sequence[str]) -> list[str]:
@@ -81,9 +82,10 @@ def _hash_parts(
 
 
 class _Transfer:
-    def __init__(self, step: str, may_vanish: bool) -> None:
+    def __init__(self, step: str, may_vanish: bool, hash_clones: bool) -> None:
         self.step = step
         self.may_vanish = may_vanish
+        self.describe_clone = hash_clone if hash_clones else keep_time
         self.clones = True
         self.middle = -1
 
@@ -129,7 +131,7 @@ class _Transfer:
                 return None
             read, write, status = both
             if self.cloned(read, write):
-                return hash_clone(read, write, status)
+                return self.describe_clone(read, write, status)
             digests = [
                 copy_part(job.target, read, write, begin, end)
                 for begin, end in checksums.chunks(status.st_size)
@@ -166,7 +168,7 @@ class _Large:
             return
         read, write, status = both
         if transfer.cloned(read, write):
-            whole = pool.submit(hash_clone, read, write, status)
+            whole = pool.submit(transfer.describe_clone, read, write, status)
             self.finish = whole.result
             return
         parts = [
@@ -225,6 +227,12 @@ def hash_clone(read: int, write: int, status: os.stat_result) -> FileEntry:
         if (now.st_size, now.st_mtime_ns) != (size, status.st_mtime_ns):
             checksum = ""
     return FileEntry(size, checksum or _hash(write, size), status.st_ino, status.st_mtime_ns)
+
+
+def keep_time(read: int, write: int, status: os.stat_result) -> FileEntry:
+    """A clone whose source is known already."""
+    os.utime(write, ns=(status.st_mtime_ns, status.st_mtime_ns))
+    return FileEntry(os.fstat(write).st_size, "", status.st_ino, status.st_mtime_ns)
 
 
 def _hash(descriptor: int, size: int) -> str:
