@@ -24,6 +24,7 @@ import pytest
 
 from django_dbdev.exceptions import PinError
 from django_dbdev.pins import parse_pins
+from django_dbdev.process.processes import working_directory
 
 #: What the developer's own environment must not decide.
 _OURS = re.compile(r"DBDEV_|PG|DJANGO_|NO_COLOR|FORCE_COLOR|PYTHONUNBUFFERED")
@@ -180,7 +181,7 @@ class Project:
     def server(self, name: str = "PostgresBackend") -> psutil.Process:
         """The running server, proved by its working directory."""
         process = psutil.Process(self.pid(name))
-        assert Path(process.cwd()) == (self.tempdata / name).resolve()
+        assert working_directory(process) == (self.tempdata / name).resolve()
         return process
 
     @property
@@ -200,7 +201,7 @@ class Project:
             try:
                 pid = int(pid_file.read_text().split()[0])
                 process = psutil.Process(pid)
-                if Path(process.cwd()) == pid_file.parent.resolve():
+                if working_directory(process) == pid_file.parent.resolve():
                     process.send_signal(signal.SIGQUIT)
             except (psutil.Error, OSError, ValueError, IndexError):
                 continue
@@ -242,7 +243,8 @@ def working_in(folder: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if Path(process.cwd()).is_relative_to(folder) and process.pid != os.getpid():
+            cwd = working_directory(process)
+            if cwd and cwd.is_relative_to(folder) and process.pid != os.getpid():
                 found.append(process)
         except (psutil.Error, OSError):
             continue

@@ -89,7 +89,7 @@ def find(pid: int) -> RunningProcess | None:
                 pid,
                 process.name(),
                 process.username(),
-                _cwd(process),
+                working_directory(process),
                 process.create_time(),
                 process,
             )
@@ -108,7 +108,8 @@ def named(beginning: str) -> Iterator[RunningProcess]:
                 yield found
 
 
-def _cwd(process: psutil.Process) -> Path | None:
+def working_directory(process: psutil.Process) -> Path | None:
+    """Where a process works; None where the system does not tell."""
     import psutil
 
     with suppress(psutil.AccessDenied, OSError):
