@@ -51,7 +51,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.env = {
-            **{k: v for k, v in os.environ.items() if not k.startswith(("DBDEV_", "PG"))},
+            **{k: v for k, v in os.environ.items() if not k.startswith(("DBDEV_", "PG", "PYTHON"))},
             "DBDEV_STORE": str(folder / "store"),
         }
         self.script = folder / "bare.sh"
