@@ -413,10 +413,10 @@ def test_the_first_error_stops_it_and_says_where(project: Project, whole: object
     assert 'wrong.sql cannot be loaded: line 3: relation "missing" does not exist' in err
     assert "SELECT n FROM missing;" in err
     project.write(
-        "wrong.sql", "SELECT 1;\nCREATE TABLE c (n int);\nCOPY c FROM stdin;\n1\nx\n\\.\n"
+        "wrong.sql", "SELECT 1;\nCREATE TABLE c (n int);\nCOPY c FROM stdin;\n1\nx\n2\n3\n\\.\n"
     )
     err = project.manage("dbdev_loaddump", "wrong.sql").failed(5).err
-    assert 'invalid input syntax for type integer: "x"' in err
+    assert 'line 5: invalid input syntax for type integer: "x"' in err
     assert "COPY c, line 2" in err
     assert fingerprint(project) == whole
     assert databases(project) == ["dbdev", "postgres"]
