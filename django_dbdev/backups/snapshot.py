@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -362,7 +363,9 @@ def verify(directory: Path, manifest: Manifest, *, thoroughly: bool = True) -> N
         except OSError as error:
             problems.append(f"{path}: {error.strerror}")
             continue
-        if status.st_size != entry.size:
+        if not stat.S_ISREG(status.st_mode):
+            problems.append(f"{path} is no regular file")
+        elif status.st_size != entry.size:
             problems.append(f"{path} has {status.st_size} bytes, not {entry.size}")
         elif thoroughly or status.st_mtime_ns != entry.mtime_ns:
             to_read.append(path)
