@@ -29,8 +29,8 @@ PIN_KEYS = st.sampled_from(
     ["postgresql", "mariadb", "databases", "default", "version", "extensions", "settings", "port"]
 )
 LOCK_KEYS = st.sampled_from(
-    ["lock-version", "engines", "databases", "postgresql", "requirement", "extensions", "version", "provider", "package", "name", "systems", "x86_64-linux", "file", "sha256", "fallbacks"]
-)
+    ["lock-version", "engines", "databases", "postgresql", "requirement", "extensions", "version"]
+) | st.sampled_from(["provider", "package", "name", "systems", "x86_64-linux", "file", "sha256"])
 
 
 def tables(keys: st.SearchStrategy[str]) -> st.SearchStrategy[object]:

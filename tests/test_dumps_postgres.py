@@ -18,6 +18,7 @@ import pytest
 import zstandard
 
 from tests.conftest import MANAGE, SETTINGS, Locks, Project, ProjectFactory, Result
+from tests.machine import needs_every_major
 
 #: What a dump must bring back: keys, sequences, functions, a view, a large object, odd text.
 CONTENT = r"""
@@ -672,6 +673,7 @@ portable.{what}(PostgresBackend(BaseCommand()), directory)
 @pytest.mark.parametrize(
     ("version", "ending"), [("18", ".zst"), pytest.param("14", ".gz", marks=pytest.mark.slow)]
 )
+@needs_every_major
 def test_portable_copies(
     project: Project,
     whole: object,

@@ -14,6 +14,7 @@ from .guide_commands import ASKS, INTERACTIVE, all_commands
 
 SQLITE = """
 from django_dbdev.backends.sqlite import DBSETTINGS
+from tests.machine import needs_sqlite3
 SECRET_KEY = "for tests"
 DEBUG = True
 USE_TZ = True
@@ -72,6 +73,7 @@ def test_every_command_of_the_postgresql_guide_runs(
     shutil.rmtree(tmp_path / "reader")
 
 
+@needs_sqlite3
 def test_every_command_of_the_sqlite_guide_runs(
     new_project: ProjectFactory, tmp_path: Path
 ) -> None:

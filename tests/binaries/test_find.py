@@ -30,6 +30,7 @@ from django_dbdev.exceptions import (
 from django_dbdev.pins import Requirement
 from django_dbdev.process.command import Command
 from django_dbdev.process.run import run
+from tests.machine import needs_every_major
 
 from .broken import copy_tree, replace_bytes
 from .conftest import Recorder, Wheelhouse
@@ -56,6 +57,7 @@ def installed_trees(store: Path) -> list[str]:
 # --- from nothing, through the real index ------------------------------------------------
 
 
+@needs_every_major
 def test_from_the_index_to_a_server_program(
     new_sources: NewSources, tmp_path: Path, recorder: Recorder
 ) -> None:
