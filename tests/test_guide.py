@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.machine import needs_sqlite3
+
 from .conftest import Project, ProjectFactory
 from .guide_commands import ASKS, INTERACTIVE, all_commands
 
 SQLITE = """
 from django_dbdev.backends.sqlite import DBSETTINGS
-from tests.machine import needs_sqlite3
 SECRET_KEY = "for tests"
 DEBUG = True
 USE_TZ = True
