@@ -230,6 +230,17 @@ def store(pytestconfig: pytest.Config) -> Path:
     return cache.mkdir("dbdev-store")
 
 
+@pytest.fixture(scope="session")
+def mariadb_bindir() -> Path:
+    """The folder of MariaDB's server program: that of the machine."""
+    if chosen := os.environ.get("DBDEV_TEST_MARIADB_BINDIR"):
+        return Path(chosen)
+    found = shutil.which("mariadbd", path=os.pathsep.join([os.defpath, "/usr/sbin"]))
+    if found is None:
+        pytest.skip("there is no MariaDB on this machine")
+    return Path(found).parent
+
+
 @pytest.fixture
 def fresh_store(tmp_path: Path, store: Path) -> Iterator[Path]:
     """A store that has the programs and no pristine cluster yet."""

@@ -187,6 +187,8 @@ def test_its_output_may_be_piped_and_the_pipe_closed(stopped: Project) -> None:
     command = stopped.start("dbdev_fgrunserver")
     assert command.stdout is not None
     assert "Started PostgreSQL" in command.stdout.readline()
+    # Else that line is the one that finds the pipe closed, perhaps before the query is answered.
+    assert "Press Ctrl-C" in command.stdout.readline()
     command.stdout.close()
     with pytest.raises(Exception, match="does_not_exist"):
         stopped.query("SELECT * FROM does_not_exist")

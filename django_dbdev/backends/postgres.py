@@ -6,34 +6,38 @@ what drives the server loads sh, psutil, Jinja2 and filelock when it uses them.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from .. import conf
-from ..backups.replace import is_broken
-from ..binaries.find import (
-    check_lock,
-    check_obtainable,
-    installed_toolchain,
-    lock_toolchain,
-)
+from ..backups.describe import Copied
+from ..backups.manifest import Manifest
+from ..backups.snapshot import Base, Tree
+from ..binaries.find import installed_toolchain
+from ..binaries.store import Store
 from ..binaries.toolchain import Toolchain
-from ..exceptions import (
-    ServerError,
-)
+from ..exceptions import ConfigurationError, ForeignServerError, ServerError
 from ..invocation import manage_arguments
+from ..pins import Pin
 from ..process import ports, privileges
-from ..records import record_port
-from ..reporting import seconds
-from .info import ServerInfo, tree_size
-from .postgresql import control, sql
-from .postgresql.alias import ENGINE
+from ..process.privileges import Identity
+from .base import timestamp
+from .postgresql import commands, sql
+from .postgresql.configuration import Configuration, check_settings, password_file
+from .postgresql.control import PostgresControl
+from .postgresql.files import PostgresFiles
 from .postgresql.guide_values import GuideValues, guide_values
-from .postgresql.server import REPLACED, PostgresServer
-from .postgresql.sql import Account
+from .postgresql.served import Served
+from .server.accounts import Account, NameLimits
+from .server.backend import ServerBackend, Snapshot
+from .server.control import Running
+
+ENGINE = "postgresql"
 
 DBSETTINGS: dict[str, Any] = {
     "ENGINE": "django.db.backends.postgresql",
@@ -45,128 +49,146 @@ DBSETTINGS: dict[str, Any] = {
 }
 
 
-class PostgresBackend(PostgresServer):
+class PostgresBackend(ServerBackend):
     """PostgreSQL: one server for all aliases with the same port."""
 
-    has_info: ClassVar[bool] = True
-    has_lock: ClassVar[bool] = True
-    restores_beside: ClassVar[bool] = True
-    has_dump_options: ClassVar[bool] = True
+    family: ClassVar[str] = ENGINE
+    default_port: ClassVar[int] = 5432
+    name_limits: ClassVar[NameLimits] = NameLimits("PostgreSQL", user=63, database=63)
+    account_noun: ClassVar[str] = "Role"
+    #: Recovery asks the file system once to have everything on disk, not file by file.
+    recovery_options: ClassVar[tuple[str, ...]] = (
+        ("-c", "recovery_init_sync_method=syncfs") if sys.platform == "linux" else ()
+    )
 
-    # The contract.
+    @property
+    def engine(self) -> str:
+        return ENGINE
 
-    def lock(self, *, upgrade: bool = False) -> None:
-        entry = lock_toolchain(
-            self.pin.requirement, self._sources(), self.reporter, upgrade=upgrade
+    @cached_property
+    def files(self) -> PostgresFiles:
+        return PostgresFiles(self.tempdata, self.server_name)
+
+    def new_control(self) -> PostgresControl:
+        return PostgresControl(self.files)
+
+    def check_pin(self, pin: Pin) -> None:
+        check_settings(pin)
+
+    def check_driver(self) -> None:
+        sql.driver()
+
+    def series_of(self, version: str) -> str:
+        return version.split(".")[0]
+
+    # Clusters.
+
+    def choose_identity(
+        self, toolchain: Toolchain, *ours: Path, data: Path | None = None
+    ) -> Identity:
+        return privileges.choose_identity(commands.probe(toolchain), *ours, data=data)
+
+    def configuration(self, toolchain: Toolchain, port: int, identity: Identity) -> Configuration:
+        return Configuration(
+            major=toolchain.major,
+            settings=self.pin.settings,
+            template_dirs=conf.template_dirs(),
+            port=port,
+            socket_directory=self.files.socket_directory(port),
+            accounts=tuple(
+                dict.fromkeys(filter(None, (identity.account, privileges.DIRECT.account, "root")))
+            ),
         )
-        self.reporter.fact(f"Locked {ENGINE} {entry.version} in {conf.project().lock}")
 
-    def check_lock(self) -> None:
-        entry = check_lock(self.pin.requirement, self._sources())
-        self.reporter.fact(f"{conf.project().lock} has {ENGINE} {entry.version} for the pin")
+    def make_cluster(
+        self,
+        toolchain: Toolchain,
+        accounts: Sequence[Account],
+        port: int,
+        identity: Identity,
+        store: Store,
+        target: Path,
+    ) -> None:
+        from .postgresql import pristine
 
-    def check(self, *, ask: bool = False) -> None:
-        _ = self.port, self.pin
-        self._accounts()
-        sources = self._sources()
-        if ask or sources.executables or sources.bindir:
-            # Only then: it runs a program, and a set-up that fetches needs no proof here.
-            check_obtainable(self.pin.requirement, sources)
+        locale = commands.locale_arguments(
+            toolchain.major, conf.setting("DBDEV_POSTGRES_CREATEDB_LOCALE")
+        )
+        configuration = self.configuration(toolchain, port, identity)
+        recipe = pristine.Recipe(toolchain, locale, accounts, configuration, identity)
+        pristine.clone(recipe, store, target)
 
-    def init(self) -> None:
-        _ = self.host, sql.driver()
-        accounts = self._accounts()
-        with self._locked():
-            toolchain = self._find_toolchain().toolchain
-            self._check_major(toolchain)
-            server = control.settled(self.files)
-            if server is not None:
-                port = server.port
-                self._check_port(port)
-                self.reporter.fact(
-                    f"PostgreSQL is running already on {ports.LOOPBACK}:{port} "
-                    f"(pid {server.process.pid})"
-                )
-            else:
-                port = self._choose_port()
-                if not self.files.is_cluster():
-                    self._move_in(self._new_cluster(toolchain, accounts, port))
-                self._start(toolchain, port)
-            self._ensure_accounts(accounts, port)
-            self._forget_replaced()
+    def password_file(self, accounts: Sequence[Account], port: int) -> bytes:
+        return password_file(ports.LOOPBACK, port, [(a.user, a.password) for a in accounts])
+
+    # Accounts and databases.
+
+    def ensure_accounts(self, accounts: Sequence[Account], port: int) -> None:
+        missing = [account for account in accounts if not self._can_log_in(account, port)]
+        if missing:
+            with sql.connect(self._admin(port)) as cursor:
+                sql.prove_identity(cursor, self.files.datadir)
+                for account in missing:
+                    if sql.ensure_role(cursor, account):
+                        self.reporter.fact(f"Created role {account.user}")
+                    if sql.ensure_database(cursor, account):
+                        self.reporter.fact(f"Created database {account.database}")
+            for account in missing:
+                with sql.connect(_login(account, port)) as cursor:
+                    sql.prove_identity(cursor, self.files.datadir)
+        if self.pin.requirement.extensions:
             for account in accounts:
-                self.reporter.fact(
-                    f"Role {account.user} and its database {account.database} are ready"
-                )
+                with sql.connect(_login(account, port)) as cursor:
+                    created = sql.ensure_extensions(cursor, self.pin.requirement.extensions)
+                if created:
+                    self.reporter.fact(
+                        f"Created extensions in {account.database}: {', '.join(created)}"
+                    )
 
-    def destroy(self) -> None:
-        if not self.tempdata.exists():
-            self.reporter.fact(f"There is nothing to destroy at {self._datadir}")
-            return
-        with self._locked():
-            started = time.perf_counter()
-            existed = self._datadir.exists()
-            if (server := control.running(self.files)) is not None:
-                control.stop(server, self.files, discard=True)
-            self.remove_datadir()
-            self._forget_replaced()
-            self.files.passfile.unlink(missing_ok=True)
-            record_port(self.tempdata, self.server_name, None)
-            self.reporter.fact(
-                f"Removed {self._datadir} in {seconds(time.perf_counter() - started)}"
-                if existed
-                else f"There is nothing to destroy at {self._datadir}"
+    def _can_log_in(self, account: Account, port: int) -> bool:
+        try:
+            with sql.connect(_login(account, port)) as cursor:
+                sql.prove_identity(cursor, self.files.datadir)
+        except (ForeignServerError, ConfigurationError):
+            raise
+        except ServerError:
+            return False
+        return True
+
+    def _admin(self, port: int) -> sql.Login:
+        return sql.superuser(self.socket(port).parent, port)
+
+    def is_answering(self, port: int) -> bool:
+        try:
+            with sql.connect(sql.superuser(self.files.socket_directory(port), port)):
+                return True
+        except ServerError:
+            return False
+
+    @contextmanager
+    def served(self, *, leave_running: bool = True) -> Iterator[Served]:
+        """Work alone on the running server, which is started when it is not.
+
+        :param leave_running: whether a server that was started for this goes on afterwards.
+        """
+        _ = self.host
+        account = self.account
+        with self.serving(account, leave_running=leave_running) as toolchain:
+            datadir = self.files.datadir
+            yield Served(
+                toolchain=toolchain,
+                port=self.port,
+                socket_directory=self.files.socket_directory(self.port),
+                passfile=self.files.passfile,
+                account=account,
+                extensions=self.pin.requirement.extensions,
+                scratch=datadir.with_name(f".{datadir.name}.{timestamp()}"),
+                log=self.files.log,
+                reporter=self.reporter,
+                revive=partial(self.revive, toolchain),
             )
 
-    def reinit(self) -> None:
-        """A new, empty cluster in the place of the old one, which goes when the new one is up."""
-        _ = self.host, sql.driver()
-        accounts = self._accounts()
-        with self._locked():
-            toolchain = self._find_toolchain().toolchain
-            server = control.running(self.files)
-            ours = server is not None and server.port == self.port
-            port = self.port if ours else self._choose_port()
-            fresh = self._new_cluster(toolchain, accounts, port)
-            if server is not None:
-                self._stop(server)
-            old = self._set_aside(REPLACED) if self._datadir.exists() else None
-            try:
-                self._move_in(fresh)
-                self._start(toolchain, port)
-                self._ensure_accounts(accounts, port)
-            except BaseException:
-                if old is not None:
-                    self._bring_back(old)
-                raise
-            self._forget_replaced()
-
-    def start_database_server(self) -> None:
-        _ = self.host
-        with self._locked():
-            server = control.settled(self.files)
-            if server is not None:
-                self._check_port(server.port)
-                self.reporter.fact(
-                    f"PostgreSQL is running already on {ports.LOOPBACK}:{server.port} "
-                    f"(pid {server.process.pid})"
-                )
-                return
-            toolchain = self._toolchain_of_cluster()
-            if not ports.is_free(self.port):
-                raise self._port_taken(self.port)
-            self._start(toolchain, self.port)
-
-    def stop_database_server(self) -> None:
-        if not self._datadir.exists():
-            self.reporter.fact(f"PostgreSQL does not run: there is no {self._datadir}")
-            return
-        with self._locked():
-            server = control.running(self.files)
-            if server is None:
-                self.reporter.fact("PostgreSQL does not run")
-                return
-            self._stop(server)
+    # Dumps and backups.
 
     def create_dbdump(self, dumpfile: str) -> None:
         from .postgresql import dumping
@@ -178,122 +200,91 @@ class PostgresBackend(PostgresServer):
 
         loading.load(self, dumpfile)
 
-    def run_database_server_in_foreground(self) -> None:
-        from .postgresql.foreground import until_ended
+    def dump_portable(self, folder: Path) -> None:
+        from .postgresql import portable
 
-        _ = self.host
-        with until_ended(self.files, self.stdout) as foreground:
-            with self._locked():
-                if (server := control.settled(self.files)) is not None:
-                    raise ServerError(
-                        f"PostgreSQL is running already (pid {server.process.pid}).",
-                        hints=["stop it first: dbdev_stopserver"],
-                    )
-                toolchain = self._toolchain_of_cluster()
-                if not ports.is_free(self.port):
-                    raise self._port_taken(self.port)
-                offset = self.files.log.stat().st_size if self.files.log.exists() else 0
-                foreground.starting = True
-                foreground.pid = self._start(toolchain, self.port)
-            self.reporter.fact("Press Ctrl-C to stop it")
-            foreground.follow(offset)
+        portable.dump(self, folder)
 
-    def backup(self, directory: str) -> None:
-        from .postgresql.backups import back_up
+    def load_portable(self, folder: Path) -> None:
+        from .postgresql import portable
 
-        back_up(self, Path(directory))
+        portable.restore(self, folder)
 
-    def restore(self, directory: str) -> None:
-        from .postgresql.backups import restore
+    def dump_snapshot(self, directory: Path, manifest: Manifest, target: Path) -> dict[str, Path]:
+        from .postgresql.conversion import dump_snapshot
 
-        restore(self, Path(directory))
+        return dump_snapshot(self, directory, manifest, target)
+
+    def load_dumps(self, dumps: dict[str, Path]) -> None:
+        from .postgresql.conversion import load_dumps
+
+        load_dumps(self, dumps)
+
+    def scan_stopped(self) -> Tree:
+        from .postgresql.snapshot import scan_stopped
+
+        return scan_stopped(self.files.datadir)
+
+    def copy_data(self, target: Path, asked: Sequence[Base]) -> Snapshot:
+        from .postgresql.snapshot import copy_running, copy_stopped
+
+        datadir = self.files.datadir
+        server = self.control.running()
+        if server is None:
+            version = self.stopped_version()
+            return Snapshot(copy_stopped(datadir, target, asked), version, {})
+        with sql.connect(sql.superuser(server.socket_directory, server.port)) as cursor:
+            sql.prove_identity(cursor, datadir)
+            version = str(sql.scalar(cursor, "SHOW server_version")).split()[0]
+            copied: Copied = copy_running(cursor, datadir, target, asked)
+        return Snapshot(copied, version, self.applied_migrations(server))
+
+    def applied_migrations(self, server: Running) -> dict[str, str]:
+        admin = sql.superuser(server.socket_directory, server.port)
+        try:
+            with sql.connect(replace(admin, database=self.account.database)) as cursor:
+                if sql.scalar(cursor, "SELECT to_regclass('public.django_migrations')") is None:
+                    return {}
+                cursor.execute(
+                    "SELECT DISTINCT ON (app) app, name FROM public.django_migrations "
+                    "ORDER BY app, id DESC"
+                )
+                return {str(app): str(name) for app, name in cursor.fetchall()}
+        except ServerError:
+            # The database is not there: the backup is whole without this.
+            return {}
+
+    def count_clients(self, server: Running) -> int:
+        with sql.connect(sql.superuser(server.socket_directory, server.port)) as cursor:
+            return int(
+                sql.scalar(
+                    cursor,
+                    "SELECT count(*) FROM pg_stat_activity "
+                    "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()",
+                )
+            )
 
     # What there is to know.
 
-    def serverinfo(self) -> None:
-        from .info import describe
-
-        self.stdout.write(describe(self.info()))
-
-    def info(self) -> ServerInfo:
-        if is_broken(self._datadir):
-            with self._locked():
-                """Mended by that."""
-        server = control.running(self.files)
-        toolchain, problem = self._installed_toolchain()
-        cluster = self.files.is_cluster()
-        port = server.port if server else self.port
-        account = sql.account_of(self.dbsettings, self.alias)
-        version = toolchain.version if toolchain else None
+    def ask(self, server: Running, toolchain: Toolchain | None) -> tuple[str, list[str]]:
         reasons: list[str] = []
-        if server is not None:
-            try:
-                version, reasons = self._ask(server, toolchain)
-            except ServerError as error:
-                problem = error.message
-        return ServerInfo(
-            alias=self.alias,
-            engine=ENGINE,
-            running=server is not None,
-            initialised=cluster,
-            datadir=self._datadir,
-            databases={a: str(conf.database(a)["NAME"]) for a in self.server_aliases},
-            pid=server.process.pid if server else None,
-            version=version,
-            provider=toolchain.provider if toolchain else None,
-            programs=toolchain.programs if toolchain else {},
-            environment=self._client_environment(account, port),
-            url=_url(account, port, password=False),
-            host=ports.LOOPBACK,
-            port=port,
-            socket=self._socket_directory(port) / f".s.PGSQL.{port}",
-            log=self.files.log,
-            size=tree_size(self._datadir) if cluster else None,
-            uptime=server.uptime if server else None,
-            restart_reasons=reasons,
-            problem=problem,
-        )
-
-    @property
-    def guide_values(self) -> GuideValues:
-        """What the guide's template fills in."""
-        toolchain = installed_toolchain(self.pin.requirement, self._sources())
-        return guide_values(
-            toolchain or self._find_toolchain().toolchain,
-            self.dbsettings,
-            datadir=self._datadir,
-            log=self.files.log,
-            passfile=self.files.passfile,
-            socket_directory=self._socket_directory(self.port),
-            manage=manage_arguments(),
-            alias=self.alias,
-        )
-
-    def _ask(self, server: control.Running, toolchain: Toolchain | None) -> tuple[str, list[str]]:
-        """The running server's version, and why it should be restarted."""
-        reasons = []
-        admin = sql.superuser(server.pid_file.socket_directory, server.port)
-        with sql.connect(admin) as cursor:
-            sql.prove_identity(cursor, self._datadir)
+        with sql.connect(sql.superuser(server.socket_directory, server.port)) as cursor:
+            sql.prove_identity(cursor, self.files.datadir)
             version = str(sql.scalar(cursor, "SHOW server_version")).split()[0]
             pending = sql.pending_restart(cursor)
         if toolchain is not None:
-            identity = privileges.identity_of(self._datadir)
+            identity = privileges.identity_of(self.files.datadir)
             wanted = replace(
-                self._configuration(toolchain.major, self.port, identity),
-                socket_directory=server.pid_file.socket_directory,
+                self.configuration(toolchain, self.port, identity),
+                socket_directory=server.socket_directory,
             )
-            if outdated := wanted.outdated(self._datadir):
-                reasons.append(f"the configuration has changed ({', '.join(outdated)})")
-            if version != toolchain.version:
-                reasons.append(f"it runs {version}, installed is {toolchain.version}")
+            reasons += self.outdated(version, toolchain, wanted)
         if pending:
             reasons.append(f"settings wait for it: {', '.join(pending)}")
         return version, reasons
 
-    def _client_environment(self, account: Account, port: int) -> Mapping[str, str]:
+    def client_environment(self, account: Account, port: int) -> Mapping[str, str]:
         return {
-            "DATABASE_URL": _url(account, port, password=True),
             "PGHOST": ports.LOOPBACK,
             "PGPORT": str(port),
             "PGUSER": account.user,
@@ -301,11 +292,21 @@ class PostgresBackend(PostgresServer):
             "PGPASSFILE": str(self.files.passfile),
         }
 
+    @property
+    def guide_values(self) -> GuideValues:
+        """What the guide's template fills in."""
+        toolchain = installed_toolchain(self.pin.requirement, self.sources())
+        return guide_values(
+            toolchain or self.find_toolchain(),
+            self.dbsettings,
+            datadir=self.files.datadir,
+            log=self.files.log,
+            passfile=self.files.passfile,
+            socket_directory=self.socket(self.port).parent,
+            manage=manage_arguments(),
+            alias=self.alias,
+        )
 
-def _url(account: Account, port: int, *, password: bool) -> str:
-    """A URL as Django's URL settings libraries and libpq read it."""
-    from urllib.parse import quote
 
-    secret = f":{quote(account.password, safe='')}" if password else ""
-    user = quote(account.user, safe="")
-    return f"postgresql://{user}{secret}@{ports.LOOPBACK}:{port}/{quote(account.database, safe='')}"
+def _login(account: Account, port: int) -> sql.Login:
+    return sql.Login(ports.LOOPBACK, port, account.database, account.user, account.password)

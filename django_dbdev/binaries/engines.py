@@ -18,6 +18,9 @@ class Engine:
     :param required: without these, an installation is none.
     :param proven: run with ``version_args`` to see that they load on this machine.
     :param version_pattern: finds the version in what ``server`` says, as its first group.
+    :param other_names: what a program is called elsewhere, by the name that it has here. An
+        engine that has any owns no folder of its own: what is not named here is not its.
+    :param beside: folders next to that of the server that may hold the other programs.
     :param places: where installations are on machines: globs of folders of programs.
     :param settings: the setting by which a user names each program.
     :param config_program: tells how it was built and where its files are; may be missing.
@@ -32,6 +35,8 @@ class Engine:
     proven: tuple[str, ...]
     version_pattern: str
     version_args: tuple[str, ...] = ("--version",)
+    other_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    beside: tuple[str, ...] = ()
     places: tuple[str, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     config_program: str = ""
@@ -93,7 +98,88 @@ POSTGRESQL = Engine(
     extension_file="extension/{}.control",
 )
 
-ENGINES: Mapping[str, Engine] = {engine.name: engine for engine in (POSTGRESQL,)}
+#: The settings of 1.2.3 name the programs of both engines.
+_MYSQL_SETTINGS = {
+    "mysqld": "DBDEV_MYSQLD_EXECUTABLE",
+    "mysql": "DBDEV_MYSQL_EXECUTABLE",
+    "mysqladmin": "DBDEV_MYSQLADMIN_EXECUTABLE",
+    "mysqldump": "DBDEV_MYSQLDUMP_EXECUTABLE",
+}
+#: The server is in one of these, the clients in another.
+_MYSQL_FOLDERS = ("bin", "sbin", "libexec", "scripts")
+#: Without the option files of the machine, one of which may name options that are not known.
+_MYSQL_VERSION = ("--no-defaults", "--version")
+
+MARIADB = Engine(
+    name="mariadb",
+    title="MariaDB",
+    server="mariadbd",
+    required=(
+        "mariadbd",
+        "mariadb-install-db",
+        "mariadb",
+        "mariadb-dump",
+        "mariadb-tzinfo-to-sql",
+    ),
+    proven=("mariadbd", "mariadb", "mariadb-dump"),
+    version_pattern=r"\b(?:Ver|from) (\d+\.\d+\.\d+)-MariaDB",
+    version_args=_MYSQL_VERSION,
+    other_names={
+        "mariadbd": ("mysqld",),
+        "mariadb-install-db": ("mysql_install_db",),
+        "mariadb": ("mysql",),
+        "mariadb-admin": ("mysqladmin",),
+        "mariadb-backup": ("mariabackup",),
+        "mariadb-dump": ("mysqldump",),
+        "mariadb-tzinfo-to-sql": ("mysql_tzinfo_to_sql",),
+        "mariadb-upgrade": ("mysql_upgrade",),
+    },
+    beside=_MYSQL_FOLDERS,
+    places=(
+        "/usr/sbin",
+        "/usr/libexec",
+        "/usr/local/mariadb*/bin",
+        "/opt/homebrew/opt/mariadb*/bin",
+        "/usr/local/opt/mariadb*/bin",
+        "/home/linuxbrew/.linuxbrew/opt/mariadb*/bin",
+    ),
+    settings={
+        "mariadbd": _MYSQL_SETTINGS["mysqld"],
+        "mariadb-install-db": "DBDEV_MYSQL_INSTALL_DB_EXECUTABLE",
+        "mariadb": _MYSQL_SETTINGS["mysql"],
+        "mariadb-admin": _MYSQL_SETTINGS["mysqladmin"],
+        "mariadb-dump": _MYSQL_SETTINGS["mysqldump"],
+    },
+)
+
+MYSQL = Engine(
+    name="mysql",
+    title="MySQL",
+    server="mysqld",
+    required=("mysqld", "mysql", "mysqldump", "mysql_tzinfo_to_sql"),
+    proven=("mysqld", "mysql", "mysqldump"),
+    version_pattern=r"\bVer (\d+\.\d+\.\d+)\b(?!.*MariaDB)",
+    version_args=_MYSQL_VERSION,
+    other_names={
+        "mysqld": (),
+        "mysql": (),
+        "mysqladmin": (),
+        "mysqldump": (),
+        "mysql_tzinfo_to_sql": (),
+    },
+    beside=_MYSQL_FOLDERS,
+    places=(
+        "/usr/sbin",
+        "/usr/libexec",
+        "/usr/local/mysql*/bin",
+        "/opt/homebrew/opt/mysql*/bin",
+        "/usr/local/opt/mysql*/bin",
+        "/home/linuxbrew/.linuxbrew/opt/mysql*/bin",
+    ),
+    settings=_MYSQL_SETTINGS,
+)
+
+ENGINES: Mapping[str, Engine] = {engine.name: engine for engine in (POSTGRESQL, MARIADB, MYSQL)}
 
 
 def get_engine(name: str) -> Engine:

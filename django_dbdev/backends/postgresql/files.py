@@ -6,55 +6,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...process.sockets import socket_directory
+from ..server.files import ServerFiles
 
 
 @dataclass(frozen=True)
-class ServerFiles:
-    """All paths of the server ``name`` ("PostgresBackend"), below the state folder.
-
-    The log, the lock and the password file stand beside the datadir, not in it: they stay when
-    the datadir is replaced or removed.
-    """
-
-    tempdata: Path
-    name: str
-
-    @property
-    def datadir(self) -> Path:
-        return self.tempdata / self.name
-
-    @property
-    def log(self) -> Path:
-        return self.tempdata / f"{self.name}.log"
-
-    @property
-    def lock(self) -> Path:
-        return self.tempdata / f"{self.name}.lock"
-
+class PostgresFiles(ServerFiles):
     @property
     def passfile(self) -> Path:
         """In libpq's format; source: PostgreSQL documentation, "The Password File"."""
         return self.tempdata / f"{self.name}.pgpass"
 
-    @property
-    def postmaster_pid(self) -> Path:
-        return self.datadir / "postmaster.pid"
-
-    def socket_directory(self, port: int) -> Path:
-        return socket_directory(self.tempdata, f".s.PGSQL.{port}")
+    def socket(self, port: int) -> Path:
+        name = f".s.PGSQL.{port}"
+        return socket_directory(self.tempdata, name) / name
 
     def is_cluster(self) -> bool:
-        """Whether the datadir holds a whole cluster: it is renamed into place when it is one."""
         return (self.datadir / "PG_VERSION").is_file() and (
             self.datadir / "global" / "pg_control"
         ).is_file()
 
-    def is_occupied(self) -> bool:
-        """Whether the datadir holds anything at all, or is no folder."""
-        if self.datadir.is_dir():
-            return any(self.datadir.iterdir())
-        return self.datadir.exists()
-
-    def cluster_major(self) -> int:
+    def cluster_series(self) -> str:
         """The major version that made the cluster: the number in PG_VERSION."""
-        return int((self.datadir / "PG_VERSION").read_text("ascii").strip().split(".")[0])
+        return (self.datadir / "PG_VERSION").read_text("ascii").strip().split(".")[0]

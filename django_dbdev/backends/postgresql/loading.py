@@ -18,7 +18,8 @@ from ...exceptions import DumpError
 from ...process.run import Completed, program_error, run, spawn
 from ...process.streams import feed, reading_watched
 from ...reporting import seconds, size
-from . import ballast, beside, dumps, sql
+from ..server import ballast
+from . import beside, dumps, sql
 from .archive import read_header
 from .plain import PlainFilter, head_problem, make_role
 from .served import Served

@@ -1,34 +1,26 @@
-"""Pristine clusters: initialised once per toolchain and options, then cloned.
-
-``initdb`` takes 0.4 s, cloning its result a tenth of that. A pristine cluster lies in the
-store, with the roles and databases that the project asks for already in it.
-"""
+"""The pristine clusters of PostgreSQL: ``initdb`` takes 0.4 s, cloning a tenth of that."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ...backups.copying import copy_tree
 from ...binaries.store import Store
 from ...binaries.toolchain import Toolchain
 from ...exceptions import ConfigurationError, ProgramError
-from ...process import processes
 from ...process.command import Command
 from ...process.privileges import Identity
 from ...process.run import run
-from . import commands, control, sql
+from ..server import pristine
+from ..server.accounts import Account
+from . import commands, sql
 from .configuration import Configuration
-from .files import ServerFiles
-from .sql import Account
+from .control import PostgresControl
+from .files import PostgresFiles
 
 #: Raised when what is built here changes, so that older pristine clusters are not used.
 _FORMAT = 1
-#: The cluster's name within the folder that the store gives to build it in.
-_NAME = "cluster"
 
 
 @dataclass(frozen=True)
@@ -42,38 +34,23 @@ class Recipe:
     identity: Identity
 
     def key(self) -> str:
-        """A name for the store. Guessing a password from it is as dear as from its verifier."""
-        accounts = sorted(
-            (a.user, a.database, _fingerprint(a.user, a.password)) for a in self.accounts
-        )
-        whose = [self.identity.kind, self.identity.owner[0]]
-        options = [_FORMAT, self.locale, commands.WAL_SEGMENT, accounts, whose]
-        return hashlib.sha256(
-            f"{self.toolchain.digest}\0{json.dumps(options)}".encode()
-        ).hexdigest()
+        options = (_FORMAT, self.locale, commands.WAL_SEGMENT)
+        return pristine.key(self.toolchain, self.accounts, self.identity, *options)
 
 
 def clone(recipe: Recipe, store: Store, target: Path) -> None:
     """Put a pristine cluster at ``target``, which must not exist."""
-    if not store.folder("clusters", recipe.key()).is_dir():
-        _end_orphans(store)
-    pristine = store.ensure("clusters", recipe.key(), lambda folder: _build(recipe, folder))
-    copy_tree(pristine / _NAME, target)
+    pristine.clone(recipe.key(), store, target, lambda folder: _build(recipe, folder), _control)
 
 
-def _end_orphans(store: Store) -> None:
-    """End servers in what killed commands were building; the store removes the folders."""
-    for folder in (store.root / "clusters").glob(".*.new"):
-        builder = folder.name.split(".")[-2]
-        if builder.isdecimal() and not processes.is_alive(int(builder)):
-            files = ServerFiles(folder, _NAME)
-            if (server := control.running(files)) is not None:
-                control.stop(server, files, discard=True)
+def _control(folder: Path) -> PostgresControl:
+    return PostgresControl(PostgresFiles(folder, pristine.NAME))
 
 
 def _build(recipe: Recipe, folder: Path) -> None:
     folder.mkdir(mode=0o700)
-    files = ServerFiles(folder, _NAME)
+    control = _control(folder)
+    files = control.files
     recipe.identity.adopt(folder)
     run_initdb(
         commands.initdb(recipe.toolchain, files.datadir, recipe.locale),
@@ -86,7 +63,7 @@ def _build(recipe: Recipe, folder: Path) -> None:
     configuration.write(files.datadir)
     recipe.identity.adopt(files.datadir)
     no_tcp = ("-c", "listen_addresses=")
-    control.start(files, recipe.toolchain, port, recipe.identity, *no_tcp, ends_with_us=True)
+    control.start(recipe.toolchain, port, recipe.identity, *no_tcp, ends_with_us=True)
     try:
         with sql.connect(sql.superuser(socket_directory, port)) as cursor:
             for account in recipe.accounts:
@@ -95,9 +72,9 @@ def _build(recipe: Recipe, folder: Path) -> None:
             # On disk in the shape that clones need: no work left for their first minutes.
             cursor.execute("CHECKPOINT")
     finally:
-        server = control.running(files)
+        server = control.running()
         if server is not None:
-            control.stop(server, files)
+            control.stop(server)
     for left in (files.log, files.datadir / "postmaster.opts"):
         left.unlink(missing_ok=True)
 
@@ -125,8 +102,3 @@ def _known_locales() -> str:
     except ProgramError:
         listed = []
     return ", ".join(sorted({"C", "POSIX", *listed}))
-
-
-def _fingerprint(user: str, password: str) -> str:
-    """As many rounds as PostgreSQL's own SCRAM verifiers have (``scram_iterations``)."""
-    return hashlib.pbkdf2_hmac("sha256", password.encode(), user.encode(), 4096).hex()

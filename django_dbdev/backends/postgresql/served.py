@@ -1,38 +1,20 @@
-"""A server that runs, as the work on its databases needs it."""
+"""A PostgreSQL server that runs, as the work on its databases needs it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-from ...binaries.toolchain import Toolchain
 from ...process.ports import LOOPBACK
-from ...reporting import Reporter
+from ..server import served
 from .commands import SUPERUSER
-from .sql import Account, Login
+from .sql import Login
 
 
 @dataclass(frozen=True)
-class Served:
-    """One alias's account on its running server, proved to be ours.
+class Served(served.Served):
+    """:param extensions: those of the pin."""
 
-    :param extensions: those of the pin.
-    :param scratch: the beginning of paths for files that are swept when a command was killed.
-    :param log: the server's.
-    :param revive: starts the server again if it has gone down meanwhile.
-    """
-
-    toolchain: Toolchain
-    port: int
-    socket_directory: Path
-    passfile: Path
-    account: Account
     extensions: tuple[str, ...]
-    scratch: Path
-    log: Path
-    reporter: Reporter
-    revive: Callable[[], None] = lambda: None
 
     @property
     def maintenance(self) -> Login:

@@ -7,13 +7,14 @@ and psycopg2 offer alike.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from ...exceptions import ConfigurationError, ForeignServerError, ServerError
+from ..server.accounts import Account
 from .commands import SUPERUSER
 
 
@@ -36,15 +37,6 @@ class Login:
     database: str
     user: str
     password: str = ""
-
-
-@dataclass(frozen=True)
-class Account:
-    """A role with its password, and the database that it owns."""
-
-    user: str
-    password: str
-    database: str
 
 
 def superuser(socket_directory: Path, port: int) -> Login:
@@ -212,39 +204,3 @@ def pending_restart(cursor: Cursor) -> list[str]:
     """The names of settings that wait for a restart."""
     cursor.execute("SELECT name FROM pg_settings WHERE pending_restart ORDER BY name")
     return [name for (name,) in cursor.fetchall()]
-
-
-def account_of(settings: Mapping[str, Any], alias: str) -> Account:
-    """What the alias's settings ask for.
-
-    :raises ConfigurationError: when a name is missing or cannot be one.
-    """
-    for key in ("NAME", "USER"):
-        value = settings.get(key)
-        where = f"DATABASES[{alias!r}][{key!r}]"
-        if not value:
-            raise ConfigurationError(
-                f"{where} is empty.", hints=["use DBSETTINGS, or name it in settings.py"]
-            )
-        if not isinstance(value, str):
-            raise ConfigurationError(f"{where} is {value!r}, not a string.")
-        if any(character in value for character in "\0\r\n"):
-            raise ConfigurationError(
-                f"{where} contains a zero byte or a line break, which no name should have."
-            )
-        if len(value.encode()) > 63:
-            raise ConfigurationError(
-                f"{where} has {len(value.encode())} bytes; PostgreSQL's names have at most 63."
-            )
-    password = str(settings.get("PASSWORD") or "")
-    if not password:
-        raise ConfigurationError(
-            f"DATABASES[{alias!r}]['PASSWORD'] is empty; over TCP the server asks for one.",
-            hints=["use DBSETTINGS, or set one in settings.py"],
-        )
-    if any(character in password for character in "\0\r\n"):
-        raise ConfigurationError(
-            f"DATABASES[{alias!r}]['PASSWORD'] contains a zero byte or a line break, "
-            "which no password can have."
-        )
-    return Account(settings["USER"], password, settings["NAME"])

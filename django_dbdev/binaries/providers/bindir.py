@@ -30,7 +30,7 @@ class Bindir:
         return self.engine.bindir_variable
 
     def find(self, requirement: Requirement) -> Toolchain:
-        programs = list_programs(self.folder)
+        programs = list_programs(self.engine, self.folder)
         if not programs:
             raise Declined(f"{self.folder} does not exist, or is empty")
         require_programs(self.engine, programs, self.folder)

@@ -67,14 +67,11 @@ class Executables:
         # Debian and Homebrew put links on PATH; the other programs are beside the real one.
         programs: dict[str, Path] = {}
         for folder in (server.resolve().parent, server.parent):
-            programs |= list_programs(folder)
+            programs |= list_programs(self.engine, folder)
             if all(name in programs for name in self.engine.required):
                 break
-        programs = {
-            name: programs[name]
-            for name in (*self.engine.required, self.engine.config_program)
-            if name in programs
-        } | explicit
+        known = (*self.engine.required, *self.engine.other_names, self.engine.config_program)
+        programs = {name: programs[name] for name in known if name in programs} | explicit
         require_programs(self.engine, programs, server.parent)
         version = ask_version(self.engine, server, {})
         if not requirement.matches(version):

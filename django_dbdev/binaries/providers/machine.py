@@ -36,7 +36,7 @@ class Machine:
         fitting: list[tuple[tuple[int, ...], str, Path]] = []
         for folder in self.folders():
             try:
-                version = ask_version(self.engine, folder / self.engine.server, {})
+                version = ask_version(self.engine, self._server(folder), {})
             except Declined as declined:
                 refused.append(f"{folder}: {declined.reason}")
                 continue
@@ -65,15 +65,21 @@ class Machine:
         seen: set[Path] = set()
         for candidate in candidates:
             # A link on PATH leads to the folder where all the programs are.
-            server = Path(candidate, self.engine.server)
+            server = self._server(Path(candidate))
             if os.access(server, os.X_OK) and server.is_file():
                 folder = server.resolve().parent
                 if folder not in seen:
                     seen.add(folder)
                     yield folder
 
+    def _server(self, folder: Path) -> Path:
+        """Where the server program is, or would be."""
+        others = self.engine.other_names.get(self.engine.server, ())
+        there = (folder / name for name in (self.engine.server, *others))
+        return next((path for path in there if path.exists()), folder / self.engine.server)
+
     def _toolchain(self, folder: Path, version: str, requirement: Requirement) -> Toolchain:
-        programs = list_programs(folder)
+        programs = list_programs(self.engine, folder)
         prove(self.engine, programs, {})
         require_extensions(self.engine, programs, {}, requirement.extensions)
         required = {name: programs[name] for name in self.engine.required}

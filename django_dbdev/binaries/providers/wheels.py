@@ -72,7 +72,8 @@ class Wheel:
             # The libraries' own search path is one on the machine where they were built.
             paths = [str(home / "lib"), os.environ.get("LD_LIBRARY_PATH", "")]
             environment["LD_LIBRARY_PATH"] = ":".join(path for path in paths if path)
-        programs = {name: prefix / "bin" / name for name in list_programs(home / "bin")}
+        names = list_programs(get_engine(self.engine), home / "bin")
+        programs = {name: prefix / "bin" / name for name in names}
         return Toolchain(
             engine=self.engine,
             version=version,

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from functools import cached_property
 from typing import ClassVar
 
 from ... import conf
-from ...binaries.find import (
-    Found,
-    Sources,
-    find_toolchain,
-    installed_toolchain,
-)
+from ...binaries.engines import get_engine
+from ...binaries.find import Sources, find_toolchain, installed_toolchain
 from ...binaries.toolchain import Toolchain
 from ...exceptions import (
     ConfigurationError,
@@ -21,45 +18,56 @@ from ...exceptions import (
     SharedServerError,
 )
 from ...pins import Pin
-from ...process import ports, privileges
-from ...process.privileges import Identity
+from ...process import ports
 from ...records import record_port, recorded_ports
 from ..base import BaseDbdevBackend
-from . import sql
-from .configuration import Configuration, check_settings
+from .accounts import Account, NameLimits, account_of
 from .files import ServerFiles
-from .sql import Account
 
-ENGINE = "postgresql"
 #: Where DBSETTINGS looks for the recorded port; the setting may not have been read by then.
 _TEMPDATA = conf.tempdata()
 
-#: Which setting of 1.2.3 names which program.
-EXECUTABLE_SETTINGS = {
-    "postgres": "DBDEV_POSTGRES_EXECUTABLE",
-    "pg_ctl": "DBDEV_POSTGRES_PG_CTL_EXECUTABLE",
-    "psql": "DBDEV_POSTGRES_PSQL_EXECUTABLE",
-    "createdb": "DBDEV_POSTGRES_CREATEDB_EXECUTABLE",
-    "pg_dump": "DBDEV_POSTGRES_PG_DUMP_EXECUTABLE",
-    "pg_restore": "DBDEV_POSTGRES_PG_RESTORE_EXECUTABLE",
-}
 
-
-class PostgresAlias(BaseDbdevBackend):
-    """An alias whose engine is PostgreSQL: its pin, accounts, programs, port, configuration."""
+class ServerAlias(BaseDbdevBackend, ABC):
+    """An alias with a server: its pin, accounts, programs and port."""
 
     hosts: ClassVar[frozenset[str]] = frozenset({"127.0.0.1", "localhost"})
+    #: By which DBSETTINGS asks for its port.
+    family: ClassVar[str]
+    #: What Django's driver uses where PORT is empty.
+    default_port: ClassVar[int]
+    name_limits: ClassVar[NameLimits]
 
-    @cached_property
-    def files(self) -> ServerFiles:
-        return ServerFiles(self.tempdata, self.server_name)
+    # The engine's part.
+
+    @property
+    @abstractmethod
+    def engine(self) -> str:
+        """Its name in pins and lock: "postgresql"."""
+
+    @property
+    @abstractmethod
+    def files(self) -> ServerFiles: ...
+
+    @abstractmethod
+    def check_pin(self, pin: Pin) -> None:
+        """
+        :raises ConfigurationError: when the pin sets what is not the pin's to set.
+        """
+
+    # What is the same for all.
+
+    @property
+    def title(self) -> str:
+        """The engine, as people write it."""
+        return get_engine(self.engine).title
 
     @cached_property
     def pin(self) -> Pin:
         """The pin of the server: that of the alias that has one of its own, else the engine's."""
-        pin = conf.project().pins.get(ENGINE, self._pinned_alias)
-        check_settings(pin)
-        if self._pinned_alias is not None and pin.port not in (None, self.port):
+        pin = conf.project().pins.get(self.engine, self.pinned_alias)
+        self.check_pin(pin)
+        if self.pinned_alias is not None and pin.port not in (None, self.port):
             raise ConfigurationError(
                 f"{pin.key}.port is {pin.port}, but DATABASES[{self.alias!r}]['PORT'] is "
                 f"{self.port}.",
@@ -68,25 +76,29 @@ class PostgresAlias(BaseDbdevBackend):
         return pin
 
     @cached_property
-    def _pinned_alias(self) -> str | None:
+    def pinned_alias(self) -> str | None:
+        """The alias that has a pin of its own, among those that share the server."""
         pins = conf.project().pins.databases
-        own = [alias for alias in self.server_aliases if ENGINE in pins.get(alias, {})]
+        own = [alias for alias in self.server_aliases if self.engine in pins.get(alias, {})]
         if not own:
             return None
-        first, *others = (replace(pins[alias][ENGINE], key="") for alias in own)
+        first, *others = (replace(pins[alias][self.engine], key="") for alias in own)
         if len(own) < len(self.server_aliases) or any(other != first for other in others):
-            raise SharedServerError(
-                f"The aliases {', '.join(self.server_aliases)} share port {self.port}, "
-                "and so one server, but their pins differ.",
-                hints=["give an alias with a pin of its own another PORT in DATABASES"],
-            )
+            raise self.pins_differ()
         return own[0]
+
+    def pins_differ(self) -> SharedServerError:
+        return SharedServerError(
+            f"The aliases {', '.join(self.server_aliases)} share port {self.port}, "
+            "and so one server, but their pins differ.",
+            hints=["give an alias with a pin of its own another PORT in DATABASES"],
+        )
 
     @property
     def port(self) -> int:
-        """The port in DATABASES; Django's and PostgreSQL's default where it is empty."""
-        conf.explicit_port(ENGINE)  # DBSETTINGS passes over what is malformed.
-        value = self.dbsettings.get("PORT") or 5432
+        """The port in DATABASES; the driver's default where it is empty."""
+        conf.explicit_port(self.family)  # DBSETTINGS passes over what is malformed.
+        value = self.dbsettings.get("PORT") or self.default_port
         try:
             port = int(value)
         except (TypeError, ValueError):
@@ -108,7 +120,12 @@ class PostgresAlias(BaseDbdevBackend):
             )
         return str(host)
 
-    def _accounts(self) -> list[Account]:
+    @property
+    def account(self) -> Account:
+        """What the alias's settings ask for."""
+        return account_of(self.dbsettings, self.alias, self.name_limits)
+
+    def accounts(self) -> list[Account]:
         """What the aliases on this server ask for, without repetition.
 
         :raises SharedServerError: when two of them give one role different passwords.
@@ -116,7 +133,7 @@ class PostgresAlias(BaseDbdevBackend):
         accounts: dict[Account, str] = {}
         passwords: dict[str, str] = {}
         for alias in self.server_aliases:
-            account = sql.account_of(conf.database(alias), alias)
+            account = account_of(conf.database(alias), alias, self.name_limits)
             if passwords.setdefault(account.user, account.password) != account.password:
                 other = next(name for a, name in accounts.items() if a.user == account.user)
                 raise SharedServerError(
@@ -127,10 +144,13 @@ class PostgresAlias(BaseDbdevBackend):
             accounts.setdefault(account, alias)
         return list(accounts)
 
-    def _sources(self) -> Sources:
+    # Programs.
+
+    def sources(self) -> Sources:
+        engine = get_engine(self.engine)
         executables = {
             program: path
-            for program, name in EXECUTABLE_SETTINGS.items()
+            for program, name in engine.settings.items()
             if (path := conf.path_setting(name)) is not None
         }
         return Sources(
@@ -138,48 +158,37 @@ class PostgresAlias(BaseDbdevBackend):
             prefix=self.tempdata / "prefix",
             store=conf.store(),
             executables=executables,
-            bindir=conf.path_variable("DBDEV_POSTGRESQL_BINDIR"),
+            bindir=conf.path_variable(engine.bindir_variable),
             locked=self.locked,
             offline=self.offline,
-            alias=self._pinned_alias,
+            alias=self.pinned_alias,
         )
 
-    def _find_toolchain(self) -> Found:
-        return find_toolchain(self.pin.requirement, self._sources(), self.reporter)
+    def find_toolchain(self) -> Toolchain:
+        return find_toolchain(self.pin.requirement, self.sources(), self.reporter).toolchain
 
-    def _configuration(self, major: int, port: int, identity: Identity) -> Configuration:
-        return Configuration(
-            major=major,
-            settings=self.pin.settings,
-            template_dirs=conf.template_dirs(),
-            port=port,
-            socket_directory=self.files.socket_directory(port),
-            accounts=tuple(
-                dict.fromkeys(filter(None, (identity.account, privileges.DIRECT.account, "root")))
-            ),
-        )
-
-    def _installed_toolchain(self) -> tuple[Toolchain | None, str]:
+    def installed_toolchain(self) -> tuple[Toolchain | None, str]:
+        """What there is without fetching anything, or why that is not known."""
         try:
-            return installed_toolchain(self.pin.requirement, self._sources()), ""
+            return installed_toolchain(self.pin.requirement, self.sources()), ""
         except DbdevError as error:
             return None, error.message
 
     # Ports.
 
-    def _choose_port(self) -> int:
+    def choose_port(self) -> int:
         """The port in DATABASES; another one when it is taken and was not chosen by the user."""
         port = self.port
         if ports.is_free(port):
             return port
         if not self._port_is_ours_to_choose():
-            raise self._port_taken(port)
+            raise self.port_taken(port)
         taken_by = ports.owner(port)
         span = conf.DERIVED_PORTS
         start = port - span.start if port in span else 0
         moved = ports.first_free(span[(start + step) % len(span)] for step in range(1, len(span)))
         if moved is None:
-            raise self._port_taken(port)
+            raise self.port_taken(port)
         record_port(self.tempdata, self.server_name, moved)
         for alias in self.server_aliases:
             # For what runs in this process after us; the next one reads the record.
@@ -195,12 +204,12 @@ class PostgresAlias(BaseDbdevBackend):
         return moved
 
     def _port_is_ours_to_choose(self) -> bool:
-        if conf.explicit_port(ENGINE) is not None:
+        if conf.explicit_port(self.family) is not None:
             return False
         recorded = recorded_ports(self.tempdata).get(self.server_name)
-        return self.port in (recorded, conf.derived_port(ENGINE))
+        return self.port in (recorded, conf.derived_port(self.family))
 
-    def _port_taken(self, port: int) -> ForeignServerError:
+    def port_taken(self, port: int) -> ForeignServerError:
         return ForeignServerError(
             f"Port {port} is taken by {ports.owner(port)}; it is not touched.",
             hints=[
@@ -210,10 +219,11 @@ class PostgresAlias(BaseDbdevBackend):
             ],
         )
 
-    def _check_port(self, port: int) -> None:
+    def check_port(self, port: int) -> None:
+        """:raises ConfigurationError: when the server runs on another than that of DATABASES."""
         if port != self.port:
             raise ConfigurationError(
-                f"The server of {self._datadir} runs on port {port}, but "
+                f"The server of {self.files.datadir} runs on port {port}, but "
                 f"DATABASES[{self.alias!r}]['PORT'] is {self.port}.",
                 hints=["restart it: dbdev_stopserver, then dbdev_startserver"],
             )

@@ -16,8 +16,7 @@ from typing import Protocol
 
 from ...exceptions import ServerError
 from ...process import processes
-from . import control
-from .files import ServerFiles
+from .control import ServerControl
 from .signals import ENDING
 
 #: Seconds between two looks at the log.
@@ -37,7 +36,7 @@ class Foreground:
     :param pid: the server's, as soon as it is known.
     """
 
-    files: ServerFiles
+    control: ServerControl
     output: Output
     starting: bool = False
     pid: int | None = None
@@ -48,7 +47,7 @@ class Foreground:
         :raises ServerError: when it ended without shutting down.
         """
         assert self.pid is not None
-        with self.files.log.open("r", encoding="utf-8", errors="replace") as log:
+        with self.control.files.log.open("r", encoding="utf-8", errors="replace") as log:
             log.seek(offset)
             while True:
                 alive = processes.is_alive(self.pid)
@@ -59,25 +58,25 @@ class Foreground:
                 if not alive:
                     break
                 time.sleep(_INTERVAL)
-        left = control.read_pid_file(self.files.postmaster_pid)
+        left = self.control.recorded()
         if left is not None and left.pid == self.pid:
             raise ServerError(
-                f"PostgreSQL (pid {self.pid}) has ended without shutting down.",
+                f"{self.control.title} (pid {self.pid}) has ended without shutting down.",
                 hints=["the next start recovers what it had not written"],
-                log=self.files.log,
+                log=self.control.files.log,
             )
 
     def stop(self) -> None:
-        server = control.running(self.files) if self.starting else None
+        server = self.control.running() if self.starting else None
         if server is not None and self.pid in (None, server.process.pid):
-            control.stop(server, self.files)
+            self.control.stop(server)
             # The terminal may be gone.
             with suppress(OSError):
-                self.output.write("Stopped PostgreSQL")
+                self.output.write(f"Stopped {self.control.title}")
 
 
 @contextmanager
-def until_ended(files: ServerFiles, output: Output) -> Iterator[Foreground]:
+def until_ended(control: ServerControl, output: Output) -> Iterator[Foreground]:
     """Stop the server at the end of the block, whatever ends it."""
     ends: list[int] = []
 
@@ -90,7 +89,7 @@ def until_ended(files: ServerFiles, output: Output) -> Iterator[Foreground]:
             raise SystemExit(0 if number == signal.SIGINT else 128 + number)
 
     before = {number: signal.signal(number, end) for number in ENDING}
-    foreground = Foreground(files, output)
+    foreground = Foreground(control, output)
     try:
         try:
             yield foreground

@@ -7,7 +7,6 @@ was asked for, until the new one has started.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -25,83 +24,65 @@ from ...binaries.toolchain import Toolchain
 from ...exceptions import BackupError, DbdevError, ServerError
 from ...reporting import seconds, size
 from ..base import timestamp
-from . import control, sql
-from .snapshot import copy_running, copy_stopped, scan_stopped
+from .control import Running
 
 if TYPE_CHECKING:
-    from ..postgres import PostgresBackend
-
-ENGINE = "postgresql"
-#: Recovery asks the file system once to have everything on disk, not file by file: Linux only.
-_QUICK_RECOVERY = ("-c", "recovery_init_sync_method=syncfs") if sys.platform == "linux" else ()
+    from .backend import ServerBackend
 
 
-def back_up(backend: PostgresBackend, directory: Path) -> None:
+def back_up(backend: ServerBackend, directory: Path) -> None:
     """Copy the server to ``directory``, which must be empty; its manifest comes last.
 
     :raises ServerError: when there is no cluster.
     """
-    if not backend.files.is_cluster() and not is_broken(backend._datadir):
+    if not backend.files.is_cluster() and not is_broken(backend.files.datadir):
         raise ServerError(
-            f"There is no cluster in {backend._datadir}.", hints=["make one: dbdev_init"]
+            f"There is no cluster in {backend.files.datadir}.", hints=["make one: dbdev_init"]
         )
     if _options(backend).get("portable"):
         _dump(backend, directory)
         return
-    with backend._locked():
+    with backend.working_alone():
         _snapshot(backend, directory)
 
 
-def _options(backend: PostgresBackend) -> Mapping[str, Any]:
+def _options(backend: ServerBackend) -> Mapping[str, Any]:
     return getattr(backend.command, "options", {})
 
 
-def _dump(backend: PostgresBackend, directory: Path) -> None:
+def _dump(backend: ServerBackend, directory: Path) -> None:
     """Dump the alias's database, for other versions and machines."""
-    from . import portable
-
     begun, started_ns = time.perf_counter(), time.time_ns()
     step("backup:begun")
     data = directory / DATA
     data.mkdir(mode=0o700)
-    portable.dump(backend, data)
+    backend.dump_portable(data)
     step("backup:copied")
     tree, files = snapshot.describe_files(data)
-    server = control.running(backend.files)
-    migrations = _migrations(backend, server) if server else {}
+    server = backend.control.running()
+    migrations = backend.applied_migrations(server) if server else {}
     copied = Copied(tree, files, started_ns)
-    version = _stopped_version(backend)
+    version = backend.stopped_version()
     manifest = _manifest(backend, directory, version, copied, migrations, begun, PORTABLE)
     step("backup:described")
     write_manifest(directory, manifest)
     step("backup:done")
 
 
-def _snapshot(backend: PostgresBackend, directory: Path) -> None:
+def _snapshot(backend: ServerBackend, directory: Path) -> None:
     begun = time.perf_counter()
     step("backup:begun")
     target = directory / DATA
     asked = snapshot.bases(Path(backend.root_backupdir))
-    migrations: Mapping[str, str] = {}
-    server = control.running(backend.files)
-    if server is None:
-        version = _stopped_version(backend)
-        copied = copy_stopped(backend._datadir, target, asked)
-    else:
-        admin = sql.superuser(server.pid_file.socket_directory, server.port)
-        with sql.connect(admin) as cursor:
-            sql.prove_identity(cursor, backend._datadir)
-            version = str(sql.scalar(cursor, "SHOW server_version")).split()[0]
-            copied = copy_running(cursor, backend._datadir, target, asked)
-        migrations = _migrations(backend, server)
-    manifest = _manifest(backend, directory, version, copied, migrations, begun)
+    taken = backend.copy_data(target, asked)
+    manifest = _manifest(backend, directory, taken.version, taken.copied, taken.migrations, begun)
     step("backup:described")
     write_manifest(directory, manifest)
     step("backup:done")
 
 
 def _manifest(
-    backend: PostgresBackend,
+    backend: ServerBackend,
     directory: Path,
     version: str,
     copied: Copied,
@@ -113,7 +94,7 @@ def _manifest(
         backend,
         directory,
         copied,
-        engine=ENGINE,
+        engine=backend.engine,
         kind=kind,
         aliases=[backend.alias] if kind == PORTABLE else backend.server_aliases,
         begun=begun,
@@ -123,33 +104,7 @@ def _manifest(
     )
 
 
-def _stopped_version(backend: PostgresBackend) -> str:
-    """The exact version where the programs of the pin made the cluster, else its major."""
-    major = backend.files.cluster_major()
-    toolchain, _ = backend._installed_toolchain()
-    return toolchain.version if toolchain and toolchain.major == major else str(major)
-
-
-def _migrations(backend: PostgresBackend, server: control.Running) -> dict[str, str]:
-    """The latest applied migration of each app; none where the database has no such table."""
-    account = sql.account_of(backend.dbsettings, backend.alias)
-    admin = sql.superuser(server.pid_file.socket_directory, server.port)
-    login = sql.Login(admin.host, admin.port, account.database, admin.user)
-    try:
-        with sql.connect(login) as cursor:
-            if sql.scalar(cursor, "SELECT to_regclass('public.django_migrations')") is None:
-                return {}
-            cursor.execute(
-                "SELECT DISTINCT ON (app) app, name FROM public.django_migrations "
-                "ORDER BY app, id DESC"
-            )
-            return {str(app): str(name) for app, name in cursor.fetchall()}
-    except ServerError:
-        # The database is not there: the backup is whole without this.
-        return {}
-
-
-def restore(backend: PostgresBackend, directory: Path) -> None:
+def restore(backend: ServerBackend, directory: Path) -> None:
     """Put a backup in the place of the server's data; the server runs afterwards.
 
     The command's options ``verify`` (read the whole backup first) and ``safety`` are obeyed.
@@ -158,10 +113,10 @@ def restore(backend: PostgresBackend, directory: Path) -> None:
     """
     options = _options(backend)
     manifest = read_manifest(directory)
-    if manifest.engine != ENGINE:
+    if manifest.engine != backend.engine:
         raise BackupError(
             f"{directory} is a backup of {manifest.engine}, the alias {backend.alias!r} is of "
-            f"{ENGINE}."
+            f"{backend.engine}."
         )
     if manifest.kind == PORTABLE:
         _load(backend, directory, manifest)
@@ -169,31 +124,29 @@ def restore(backend: PostgresBackend, directory: Path) -> None:
     if manifest.kind != SNAPSHOT:
         raise BackupError(f"{directory} is of the kind {manifest.kind!r}, which is not known.")
     _ = backend.host
-    accounts = backend._accounts()
-    with backend._locked():
+    accounts = backend.accounts()
+    with backend.working_alone():
         step("restore:begun")
         snapshot.verify(directory, manifest, thoroughly=bool(options.get("verify")))
-        toolchain = backend._find_toolchain().toolchain
-        if manifest.major == str(toolchain.major):
+        toolchain = backend.find_toolchain()
+        if backend.series_of(manifest.version) == backend.series_of(toolchain.version):
             _Restore(
                 backend, directory, manifest, toolchain, bool(options.get("safety", True))
             ).run()
-            backend._ensure_accounts(accounts, backend.port)
+            backend.ensure_accounts(accounts, backend.port)
             step("restore:done")
             return
     _convert(backend, directory, manifest)
 
 
-def _convert(backend: PostgresBackend, directory: Path, manifest: Manifest) -> None:
-    """Restore a snapshot of another major version, by way of dumps."""
-    from .conversion import dump_snapshot, load_dumps
-
+def _convert(backend: ServerBackend, directory: Path, manifest: Manifest) -> None:
+    """Restore a snapshot of another series, by way of dumps."""
     begun = time.perf_counter()
-    with backend._locked():
+    with backend.working_alone():
         # Without a manifest it is an unfinished backup, also when we are killed.
         folder = Path(backend.create_timestamped_backupdir())
         try:
-            dumps = dump_snapshot(backend, directory, manifest, folder)
+            dumps = backend.dump_snapshot(directory, manifest, folder)
             safety = _safety(backend)
         except BaseException:
             discard(folder)
@@ -202,9 +155,9 @@ def _convert(backend: PostgresBackend, directory: Path, manifest: Manifest) -> N
         step("restore:kept")
         if not backend.files.is_cluster():
             backend.init()
-        elif backend.files.cluster_major() != backend._find_toolchain().toolchain.major:
+        elif not backend.made_by(backend.find_toolchain()):
             backend.reinit()
-        load_dumps(backend, dumps)
+        backend.load_dumps(dumps)
     except DbdevError as error:
         if safety is not None:
             error.hints = (*error.hints, f"what was there is kept in {safety}")
@@ -214,7 +167,7 @@ def _convert(backend: PostgresBackend, directory: Path, manifest: Manifest) -> N
     _conclude(backend, directory, manifest, safety, begun)
 
 
-def _safety(backend: PostgresBackend) -> Path | None:
+def _safety(backend: ServerBackend) -> Path | None:
     """A snapshot of what dumps are about to replace; the server's lock must be held.
 
     It is begun under the lock, because taking the lock removes unfinished ones.
@@ -231,7 +184,7 @@ def _safety(backend: PostgresBackend) -> Path | None:
 
 
 def _conclude(
-    backend: PostgresBackend, directory: Path, manifest: Manifest, safety: Path | None, begun: float
+    backend: ServerBackend, directory: Path, manifest: Manifest, safety: Path | None, begun: float
 ) -> None:
     if safety is not None and not _options(backend).get("safety", True):
         discard(safety)
@@ -246,19 +199,17 @@ def _conclude(
     step("restore:done")
 
 
-def _load(backend: PostgresBackend, directory: Path, manifest: Manifest) -> None:
+def _load(backend: ServerBackend, directory: Path, manifest: Manifest) -> None:
     """Put a dump into the place of the alias's database; the other databases are not touched."""
-    from . import portable
-
     begun = time.perf_counter()
     # The program that loads it knows nothing of checksums.
     snapshot.verify(directory, manifest)
-    with backend._locked():
+    with backend.working_alone():
         safety = _safety(backend) if _options(backend).get("safety", True) else None
     step("restore:kept")
     if not backend.files.is_cluster():
         backend.init()
-    portable.restore(backend, directory / DATA)
+    backend.load_portable(directory / DATA)
     _conclude(backend, directory, manifest, safety, begun)
 
 
@@ -267,7 +218,7 @@ class _Restore:
 
     def __init__(
         self,
-        backend: PostgresBackend,
+        backend: ServerBackend,
         directory: Path,
         manifest: Manifest,
         toolchain: Toolchain,
@@ -278,20 +229,20 @@ class _Restore:
         self.manifest = manifest
         self.toolchain = toolchain
         self.keep_safety = keep_safety
-        self.replacement = Replacement(backend._datadir, timestamp())
+        self.replacement = Replacement(backend.files.datadir, timestamp())
         self.was_running = False
         self.built = False
 
     def run(self) -> None:
         backend, begun = self.backend, time.perf_counter()
         root = Path(backend.root_backupdir)
-        server = control.running(backend.files)
+        server = backend.control.running()
         ours = server is not None and server.port == backend.port
-        port = backend.port if ours else backend._choose_port()
+        port = backend.port if ours else backend.choose_port()
         if server is not None:
             self.was_running = True
             self._say_who_is_disconnected(server)
-            backend._stop(server)
+            backend.stop(server)
         step("restore:stopped")
         safety = self._new_safety()
         started_ns = time.time_ns()
@@ -303,11 +254,11 @@ class _Restore:
         snapshot.record_restored(root, self.directory / DATA, rebuilt, started_ns)
         step("restore:recorded")
         try:
-            backend._start(self.toolchain, port, *_QUICK_RECOVERY)
+            backend.start(self.toolchain, port, *backend.recovery_options)
         except DbdevError as error:
             if safety is not None:
                 self._bring_back(safety, port)
-                error.hints = (*error.hints, f"the old data is back in {backend._datadir}")
+                error.hints = (*error.hints, f"the old data is back in {backend.files.datadir}")
             raise
         step("restore:started")
         if safety is not None and not self.keep_safety:
@@ -323,17 +274,14 @@ class _Restore:
     def _new_safety(self) -> Path | None:
         if not self.backend.files.is_cluster():
             if self.backend.files.is_occupied():
-                aside = self.backend._set_aside("unfinished")
-                self.backend.reporter.warning(
-                    f"{self.backend._datadir} held no whole cluster; it was moved to {aside}"
-                )
+                self.backend.clear_place()
             return None
         return Path(self.backend.create_timestamped_backupdir(SAFETY))
 
     def _build(self, safety: Path | None, started_ns: int) -> snapshot.Rebuilt:
         backend, begun = self.backend, time.perf_counter()
-        live = backend._datadir
-        tree = scan_stopped(live) if safety else snapshot.Tree()
+        live = backend.files.datadir
+        tree = backend.scan_stopped() if safety else snapshot.Tree()
         # The restored backup knows best what has not changed since.
         data = self.directory / DATA
         own = snapshot.Base(data, self.manifest.files, self.manifest.started_ns)
@@ -349,21 +297,16 @@ class _Restore:
         step("restore:built")
         if safety is not None:
             copied = Copied(tree, rebuilt.safety, started_ns)
-            version = _stopped_version(backend)
+            version = backend.stopped_version()
             pending = _manifest(backend, safety, version, copied, {}, begun)
             write_manifest(safety, pending, PENDING)
         step("restore:described")
         self.built = True
         return rebuilt
 
-    def _say_who_is_disconnected(self, server: control.Running) -> None:
-        admin = sql.superuser(server.pid_file.socket_directory, server.port)
-        with suppress(ServerError), sql.connect(admin) as cursor:
-            count = sql.scalar(
-                cursor,
-                "SELECT count(*) FROM pg_stat_activity "
-                "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()",
-            )
+    def _say_who_is_disconnected(self, server: Running) -> None:
+        with suppress(ServerError):
+            count = self.backend.count_clients(server)
             if count:
                 noun = "connection" if count == 1 else "connections"
                 self.backend.reporter.fact(f"Ended {count} {noun} of clients")
@@ -371,10 +314,10 @@ class _Restore:
     def _interrupted(self, error: BaseException, port: int) -> BaseException:
         """Have one side whole again, and the server running; what to raise then."""
         untouched = not self.built or self.replacement.new.exists()
-        self.backend._mend()
+        self.backend.mend()
         self._restart(port)
         which = "The old data" if untouched else "The backup's data"
-        told = f"{which} is in {self.backend._datadir}{', as it was' if untouched else ''}."
+        told = f"{which} is in {self.backend.files.datadir}{', as it was' if untouched else ''}."
         if isinstance(error, DbdevError):
             error.message = f"{error.message}\n{told}"
             return error
@@ -388,18 +331,18 @@ class _Restore:
     def _bring_back(self, safety: Path, port: int) -> None:
         """The new data does not start: build the old again, which its safety backup holds."""
         backend = self.backend
-        back = Replacement(backend._datadir, timestamp())
+        back = Replacement(backend.files.datadir, timestamp())
         snapshot.copy_whole(safety / DATA, read_manifest(safety), back.new)
         back.swap(None)
         backend.reporter.warning(
-            f"The restored data does not start; the old data is back in {backend._datadir}"
+            f"The restored data does not start; the old data is back in {backend.files.datadir}"
         )
         self._restart(port)
 
     def _restart(self, port: int) -> None:
-        if not self.was_running or self.backend.files.cluster_major() != self.toolchain.major:
+        if not self.was_running or not self.backend.made_by(self.toolchain):
             return
         try:
-            self.backend._start(self.toolchain, port)
+            self.backend.start(self.toolchain, port)
         except DbdevError as error:
             self.backend.reporter.warning(f"It was not started again: {error.message}")

@@ -1,0 +1,72 @@
+"""Pristine clusters: initialised once per toolchain and options, then cloned.
+
+Initialising takes seconds or a good part of one, cloning its result a tenth of that. A pristine
+cluster lies in the store, with the accounts and databases that the project asks for in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ...backups.copying import copy_tree
+from ...binaries.store import Store
+from ...binaries.toolchain import Toolchain
+from ...process import processes
+from ...process.privileges import Identity
+from .accounts import Account
+from .control import ServerControl
+
+#: The cluster's name within the folder that the store gives to build it in.
+NAME = "cluster"
+
+
+def key(
+    toolchain: Toolchain,
+    accounts: Sequence[Account],
+    identity: Identity,
+    *options: object,
+) -> str:
+    """A name for the store. Guessing a password from it is as dear as from its verifier.
+
+    :param options: all else that a cluster depends on; for JSON.
+    """
+    named = sorted((a.user, a.database, _fingerprint(a.user, a.password)) for a in accounts)
+    whose = [identity.kind, identity.owner[0]]
+    content = json.dumps([*options, named, whose])
+    return hashlib.sha256(f"{toolchain.digest}\0{content}".encode()).hexdigest()
+
+
+def clone(
+    name: str,
+    store: Store,
+    target: Path,
+    build: Callable[[Path], None],
+    control: Callable[[Path], ServerControl],
+) -> None:
+    """Put a pristine cluster at ``target``, which must not exist.
+
+    :param build: makes the cluster :data:`NAME` in the folder that it is given.
+    :param control: drives the server of the cluster in such a folder.
+    """
+    if not store.folder("clusters", name).is_dir():
+        _end_orphans(store, control)
+    pristine = store.ensure("clusters", name, build)
+    copy_tree(pristine / NAME, target)
+
+
+def _end_orphans(store: Store, control: Callable[[Path], ServerControl]) -> None:
+    """End servers in what killed commands were building; the store removes the folders."""
+    for folder in (store.root / "clusters").glob(".*.new"):
+        builder = folder.name.split(".")[-2]
+        if builder.isdecimal() and not processes.is_alive(int(builder)):
+            orphan = control(folder)
+            if (server := orphan.running()) is not None:
+                orphan.stop(server, discard=True)
+
+
+def _fingerprint(user: str, password: str) -> str:
+    """As many rounds as PostgreSQL's own SCRAM verifiers have (``scram_iterations``)."""
+    return hashlib.pbkdf2_hmac("sha256", password.encode(), user.encode(), 4096).hex()
