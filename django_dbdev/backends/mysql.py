@@ -58,7 +58,9 @@ class MySqlBackend(ServerBackend):
 
     family: ClassVar[str] = FAMILY
     default_port: ClassVar[int] = 3306
-    name_limits: ClassVar[NameLimits] = NameLimits("MySQL", 32, 64, "characters")
+    name_limits: ClassVar[NameLimits] = NameLimits(
+        "MySQL", user=32, database=64, unit="characters", plain_passwords=True
+    )
     account_noun: ClassVar[str] = "User"
 
     @cached_property
