@@ -37,7 +37,7 @@ SETTINGS = """
 from django_dbdev.backends.postgres import DBSETTINGS
 SECRET_KEY = "for a benchmark"
 USE_TZ = True
-INSTALLED_APPS = ["django_dbdev"]
+INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "django_dbdev"]
 DATABASES = {"default": DBSETTINGS}
 """
 MANAGE = """

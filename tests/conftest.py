@@ -18,6 +18,7 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
+import hypothesis
 import psutil
 import psycopg
 import pytest
@@ -28,6 +29,10 @@ from django_dbdev.process.processes import working_directory
 
 #: What the developer's own environment must not decide.
 _OURS = re.compile(r"DBDEV_|PG|DJANGO_|NO_COLOR|FORCE_COLOR|PYTHONUNBUFFERED")
+
+# A loaded machine is no failure.
+hypothesis.settings.register_profile("dbdev", deadline=None)
+hypothesis.settings.load_profile("dbdev")
 
 SETTINGS = """
 from pathlib import Path

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.machine import needs_every_major
+
 from .conftest import Project, ProjectFactory
 
 PIN = '[tool.django_dbdev.postgresql]\nversion = "18"\n'
@@ -149,6 +151,7 @@ def test_a_broken_template_is_an_error_and_nothing_is_half_made(
     assert project.servers() == []
 
 
+@needs_every_major
 def test_the_locale_is_the_same_everywhere_and_can_be_overridden(
     new_project: ProjectFactory,
 ) -> None:

@@ -18,6 +18,7 @@ import pytest
 import zstandard
 
 from tests.conftest import MANAGE, SETTINGS, Locks, Project, ProjectFactory, Result
+from tests.machine import needs_every_major
 
 #: What a dump must bring back: keys, sequences, functions, a view, a large object, odd text.
 CONTENT = r"""
@@ -413,10 +414,10 @@ def test_the_first_error_stops_it_and_says_where(project: Project, whole: object
     assert 'wrong.sql cannot be loaded: line 3: relation "missing" does not exist' in err
     assert "SELECT n FROM missing;" in err
     project.write(
-        "wrong.sql", "SELECT 1;\nCREATE TABLE c (n int);\nCOPY c FROM stdin;\n1\nx\n\\.\n"
+        "wrong.sql", "SELECT 1;\nCREATE TABLE c (n int);\nCOPY c FROM stdin;\n1\nx\n2\n3\n\\.\n"
     )
     err = project.manage("dbdev_loaddump", "wrong.sql").failed(5).err
-    assert 'invalid input syntax for type integer: "x"' in err
+    assert 'line 5: invalid input syntax for type integer: "x"' in err
     assert "COPY c, line 2" in err
     assert fingerprint(project) == whole
     assert databases(project) == ["dbdev", "postgres"]
@@ -672,6 +673,7 @@ portable.{what}(PostgresBackend(BaseCommand()), directory)
 @pytest.mark.parametrize(
     ("version", "ending"), [("18", ".zst"), pytest.param("14", ".gz", marks=pytest.mark.slow)]
 )
+@needs_every_major
 def test_portable_copies(
     project: Project,
     whole: object,

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.machine import needs_sqlite3
+
 from .conftest import Project, ProjectFactory
 from .guide_commands import ASKS, INTERACTIVE, all_commands
 
@@ -72,6 +74,7 @@ def test_every_command_of_the_postgresql_guide_runs(
     shutil.rmtree(tmp_path / "reader")
 
 
+@needs_sqlite3
 def test_every_command_of_the_sqlite_guide_runs(
     new_project: ProjectFactory, tmp_path: Path
 ) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.machine import needs_every_major
+
 from .conftest import Project, ProjectFactory
 
 EXAMPLE_LOCK = Path(__file__).parent.parent / "example" / "dbdev.lock"
@@ -65,6 +67,7 @@ def test_lock_writes_every_system_and_check_agrees(new_project: ProjectFactory) 
     project.manage("dbdev_lock", "--check").ok()
 
 
+@needs_every_major
 def test_upgrade_moves_to_the_newest_that_the_pin_allows(new_project: ProjectFactory) -> None:
     project = new_project(lock=False, pin='[tool.django_dbdev.postgresql]\nversion = "16.15"\n')
     project.manage("dbdev_lock").ok()

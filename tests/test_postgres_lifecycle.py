@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from tests.conftest import Project, ProjectFactory, working_in
+from tests.machine import needs_every_major
 
 PIN = '[tool.django_dbdev.postgresql]\nversion = "18"\n'
 BROKEN_PIN = PIN + 'settings = { no_such_setting = "1" }\n'
@@ -469,6 +470,7 @@ version = "17"
 """
 
 
+@needs_every_major
 def test_an_alias_may_have_a_server_of_another_version(new_project: ProjectFactory) -> None:
     project = new_project(
         pin=TWO_PINS + '[tool.django_dbdev.databases.reports.postgresql]\nversion = "17"\n',

@@ -110,15 +110,58 @@ def from_json(text: str) -> Manifest:
     known = Manifest.__dataclass_fields__
     try:
         values: dict[str, Any] = {key: content[key] for key in known if key in content}
-        values["files"] = {path: FileEntry(*e) for path, e in content["files"].items()}
+        values["files"] = {path: _entry(e) for path, e in content["files"].items()}
         values["folders"] = tuple(content["folders"])
         manifest = Manifest(**values)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"something is missing or wrong ({error})") from None
-    for path in (*manifest.files, *manifest.folders, *manifest.links):
-        if not path or path.startswith("/") or ".." in path.split("/"):
-            raise ValueError(f"it has the path {path!r}, which leads out of the backup")
+    for key, value in vars(manifest).items():
+        _check(key, value)
+    _check_paths(manifest)
     return manifest
+
+
+def _entry(value: object) -> FileEntry:
+    if not isinstance(value, list):
+        raise TypeError(f"a file is {value!r}")
+    entry = FileEntry(*value)
+    numbers = (entry.size, entry.inode, entry.mtime_ns)
+    if not isinstance(entry.checksum, str) or not all(map(_is_count, numbers)):
+        raise TypeError(f"a file is {value!r}")
+    return entry
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**64
+
+
+def _check(key: str, value: object) -> None:
+    """The file may come from elsewhere: every value is what the class says, or refused."""
+    if key in {"aliases", "migrations", "links"}:
+        right = isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
+    elif key == "folders":
+        right = isinstance(value, tuple) and all(isinstance(v, str) for v in value)
+    elif key == "started_ns":
+        right = _is_count(value)
+    elif key == "duration":
+        right = isinstance(value, int | float) and 0 <= value < float("inf")
+    else:
+        right = key == "files" or isinstance(value, str)
+    if not right:
+        raise ValueError(f"its {key} is not what it should be")
+
+
+def _check_paths(manifest: Manifest) -> None:
+    """Nothing is written but below the data, and nothing through a link."""
+    places = [*manifest.files, *manifest.folders, *manifest.links]
+    for path in places:
+        if path.startswith("/") or "\0" in path or {"", ".", ".."} & set(path.split("/")):
+            raise ValueError(f"it has the path {path!r}, which leads out of the backup")
+    if len(set(places)) < len(places):
+        raise ValueError("it has the same path twice")
+    parents = {path.rpartition("/")[0] for path in places}
+    for parent in sorted(parents - {"", *manifest.folders}):
+        raise ValueError(f"it has paths below {parent!r}, which is none of its folders")
 
 
 def write_manifest(directory: Path, manifest: Manifest, name: str = MANIFEST) -> None:

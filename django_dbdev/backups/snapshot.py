@@ -21,8 +21,11 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from ..records import write_atomically
@@ -186,15 +189,17 @@ def take(
     """
     make_folders(target, tree.folders, tree.links)
     known = find_known(tree, source, asked)
-    entries: dict[str, FileEntry] = {}
-    to_copy: list[str] = []
-    for path in tree.files:
-        each = known.get(path)
-        if each is not None and _link_copy(each.copy, f"{target}/{path}"):
-            entries[path] = each.entry
-        else:
-            to_copy.append(path)
-    entries.update(copy_files(source, target, tree, to_copy, "backup:copying", may_vanish))
+    copy = partial(copy_files, source, target, tree, step="backup:copying", may_vanish=may_vanish)
+    with ThreadPoolExecutor(1) as aside:
+        copying = aside.submit(copy, [path for path in tree.files if path not in known])
+        entries = {
+            path: each.entry
+            for path, each in known.items()
+            if _link_copy(each.copy, f"{target}/{path}")
+        }
+        unlinked = [path for path in known if path not in entries]
+        entries |= copying.result()
+    entries |= copy(unlinked)
     return {path: entries[path] for path in tree.files if path in entries}
 
 
@@ -252,21 +257,25 @@ def rebuild(
     contents = _contents(tree, live, asked, manifest)
     make_folders(new, manifest.folders, manifest.links)
 
-    shared = {
+    same = {
         path
         for path, entry in manifest.files.items()
-        if path in contents
-        and _same(contents[path].entry, entry)
-        # Not linked there where links are not possible: then it is copied like the others.
-        and _link_copy(f"{live}/{path}", f"{new}/{path}")
+        if path in contents and _same(contents[path].entry, entry)
     }
-    wanted = [path for path in manifest.files if path not in shared]
-    _copy_back(data, manifest, new, wanted)
+    with ThreadPoolExecutor(1) as aside:
+        different = [path for path in manifest.files if path not in same]
+        copying = aside.submit(_copy_back, data, manifest, new, different)
+        shared = {path for path in same if _link_copy(f"{live}/{path}", f"{new}/{path}")}
+        kept = _keep_old(data, manifest, live, tree, safety, contents, shared) if safety else {}
+        copying.result()
+    # What cannot be linked there is copied like the others.
+    unlinked = [path for path in same if path not in shared]
+    _copy_back(data, manifest, new, unlinked)
 
     return Rebuilt(
-        _keep_old(data, manifest, live, tree, safety, contents, shared) if safety else {},
+        kept,
         {path: _looks(f"{new}/{path}", entry) for path, entry in manifest.files.items()},
-        sum(manifest.files[path].size for path in wanted),
+        sum(manifest.files[path].size for path in (*different, *unlinked)),
     )
 
 
@@ -354,7 +363,9 @@ def verify(directory: Path, manifest: Manifest, *, thoroughly: bool = True) -> N
         except OSError as error:
             problems.append(f"{path}: {error.strerror}")
             continue
-        if status.st_size != entry.size:
+        if not stat.S_ISREG(status.st_mode):
+            problems.append(f"{path} is no regular file")
+        elif status.st_size != entry.size:
             problems.append(f"{path} has {status.st_size} bytes, not {entry.size}")
         elif thoroughly or status.st_mtime_ns != entry.mtime_ns:
             to_read.append(path)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Project, ProjectFactory
+from tests.machine import needs_every_major
 
 from .helpers import (
     assert_nothing_is_shared,
@@ -205,6 +206,7 @@ def test_unlogged_and_temporary_tables(ready: Project) -> None:
 
 
 @pytest.mark.parametrize("whole", [True, False])
+@needs_every_major
 def test_a_backup_of_another_major_version(new_project: ProjectFactory, whole: bool) -> None:
     """With the pin it goes from 16 to 18; the data that is there is of 18 already, or of 16."""
     project = new_project(pin='[tool.django_dbdev.postgresql]\nversion = "16"\n')

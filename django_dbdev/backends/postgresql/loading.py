@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +32,7 @@ _SHOWN_LINES = 8
 _SHOWN_WIDTH = 160
 #: An error of psql: where, and what.
 _PSQL_ERROR = re.compile(r"^psql:<stdin>:(\d+): (?:ERROR|FATAL|PANIC|error): +(.*)$", re.MULTILINE)
+_COPY_ROW = re.compile(r"^CONTEXT: +COPY .*?, line (\d+)", re.MULTILINE)
 _RESTORE_ERROR = re.compile(r"^pg_restore: error: (.*)$", re.MULTILINE)
 _RESTORE_ENTRY = re.compile(r"^pg_restore: from TOC entry (.*)$", re.MULTILINE)
 _PUBLIC = re.compile(r"^\d+; \d+ \d+ SCHEMA - public ", re.MULTILINE)
@@ -170,7 +171,7 @@ class _Plain(_Prepared):
 
             completed = feed(command, chunks())
         if completed.status != 0:
-            raise _psql_error(dump, completed) or program_error(command, completed)
+            raise _psql_error(dump, completed, script.copies) or program_error(command, completed)
         self._loaded(started, dump.done)
         for kind, count in script.left_out.items():
             served.reporter.fact(f"Left out {kind}: {count} statements")
@@ -345,13 +346,16 @@ def _tell_roles(served: Served, roles: set[bytes]) -> None:
         served.reporter.fact(f"Policies name these roles, made sure that they exist: {names}")
 
 
-def _psql_error(dump: Dump, completed: Completed) -> DumpError | None:
+def _psql_error(dump: Dump, completed: Completed, copies: Mapping[int, int]) -> DumpError | None:
     """The first error that psql wrote, with its statement and line."""
     found = _PSQL_ERROR.search(completed.errors)
     if found is None:
         return None
-    line, problem = found.groups()
+    line, problem = int(found[1]), found[2]
     rest = re.sub(r"^psql:<stdin>:\d+: ", "", completed.errors[found.end() :], flags=re.MULTILINE)
+    if (row := _COPY_ROW.search(rest)) and line in copies:
+        # psql tells where the data ends, the server which row of it is wrong.
+        line = copies[line] + int(row[1])
     return DumpError(
         f"{dump.label} cannot be loaded: line {line}: {problem}",
         hints=_hints(problem),

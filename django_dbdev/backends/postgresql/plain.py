@@ -142,6 +142,9 @@ class PlainFilter:
         self.left_out: Counter[str] = Counter()
         #: Roles that policies need, as they are written.
         self.roles: set[bytes] = set()
+        #: Where the data of each COPY ends, and where its statement does: lines, from 1.
+        self.copies: dict[int, int] = {}
+        self._line = 1
         self._by_word: dict[bytes, Callable[[bytes], bytes | None]] = {
             b"ALTER": self._alter,
             b"COMMENT": self._comment,
@@ -161,6 +164,11 @@ class PlainFilter:
         :raises DumpError: when the dump ends too early, or after ``\\restrict`` holds commands
             for psql.
         """
+        for piece in self._pieces(chunks, label):
+            self._line += piece.count(b"\n")
+            yield piece
+
+    def _pieces(self, chunks: Iterator[bytes], label: str) -> Iterator[bytes]:
         first = next(chunks, b"")
         buffer = first.removeprefix(b"\xef\xbb\xbf")
         # pg_dump says that it has come to the end; other texts need not.
@@ -227,12 +235,14 @@ class PlainFilter:
         Returns what follows the line with the end mark.
         """
         start = 0
+        begun = self._line
         while True:
             mark = buffer.find(b"\n\\.", start)
             if mark >= 0:
                 rest = buffer[mark + 3 : mark + 5]
                 if rest[:1] == b"\n" or rest == b"\r\n":
                     yield buffer[: mark + 3]
+                    self.copies[self._line] = begun
                     return buffer[mark + 3 :]
                 if len(rest) == 2 or rest not in (b"", b"\r"):
                     start = mark + 1

@@ -1,0 +1,93 @@
+"""Whatever stands in a file from elsewhere: it is read, or refused with our own error."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import zstandard
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from django_dbdev.backups.dumps import opened
+from django_dbdev.binaries.lock import parse_lock
+from django_dbdev.exceptions import DbdevError, DumpError, LockError, PinError
+from django_dbdev.pins import Pins, parse_pins
+
+T = TypeVar("T")
+SOURCE = Path("pyproject.toml")
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+
+#: Words that the tables know make deeper mistakes likelier.
+PIN_KEYS = st.sampled_from(
+    ["postgresql", "mariadb", "databases", "default", "version", "extensions", "settings", "port"]
+)
+LOCK_KEYS = st.sampled_from(
+    ["lock-version", "engines", "databases", "postgresql", "requirement", "extensions", "version"]
+) | st.sampled_from(["provider", "package", "name", "systems", "x86_64-linux", "file", "sha256"])
+
+
+def tables(keys: st.SearchStrategy[str]) -> st.SearchStrategy[object]:
+    return st.recursive(
+        SCALARS,
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(keys | st.text(max_size=8), inner, max_size=5)
+        ),
+        max_leaves=20,
+    )
+
+
+def refused_or_read(read: Callable[[], T], error: type[DbdevError]) -> T | None:
+    """What it read, None when it refused. Any other exception than ours fails the test."""
+    try:
+        return read()
+    except error:
+        return None
+
+
+@given(tables(PIN_KEYS))
+@example({"postgresql": {"version": float("nan")}})
+@example({"databases": {"default": {"postgresql": {"port": True}}}})
+def test_pins(table: object) -> None:
+    pins = refused_or_read(lambda: parse_pins(table, SOURCE), PinError)
+    if isinstance(pins, Pins):
+        for pin in pins:
+            # What was taken can be asked.
+            pin.requirement.matches("16.15")
+            assert pin.port is None or 1 <= pin.port <= 65535
+
+
+@given(tables(LOCK_KEYS))
+@example({"lock-version": 1, "engines": {"postgresql": {}}})
+def test_locks(content: object) -> None:
+    lock = refused_or_read(lambda: parse_lock(json.dumps(content), Path("dbdev.lock")), LockError)
+    if lock is not None:
+        assert parse_lock(lock.to_json(), Path("dbdev.lock")) == lock
+
+
+@given(st.text())
+def test_locks_that_are_any_text(text: str) -> None:
+    assert refused_or_read(lambda: parse_lock(text, Path("dbdev.lock")), LockError) is None
+
+
+HEADS = [b"", b"PGDMP", b"toc.dat\0", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd"]
+PACK = [bytes, gzip.compress, bz2.compress, lzma.compress, zstandard.ZstdCompressor().compress]
+
+
+@given(st.sampled_from(HEADS), st.binary(max_size=600), st.sampled_from(PACK), st.booleans())
+def test_dumps(head: bytes, rest: bytes, pack: Callable[[bytes], bytes], cut: bool) -> None:
+    content = pack(head + rest)
+    stream = io.BytesIO(content[: len(content) // 2] if cut else content)
+
+    def read() -> bytes:
+        with opened("-", stream) as dump:
+            return b"".join(dump.chunks())
+
+    refused_or_read(read, DumpError)
