@@ -77,7 +77,7 @@ def test_a_file_whose_registry_knows_another_hash() -> None:
     package = LockedPackage("16.4", "npm", "a", "16.4.0-beta.14", {"x86_64-linux": files})
     lock = Lock({"postgresql": LockedEngine("16.4", (), (package,))})
     assert parse_lock(lock.to_json(), LOCK) == lock
-    with pytest.raises(LockError, match="sha512: .* is not 128 hexadecimal digits"):
+    with pytest.raises(LockError, match=r"sha512: .* is not 128 hexadecimal digits"):
         parse_lock(lock.to_json().replace(SHA * 2, SHA), LOCK)
 
 
