@@ -141,6 +141,7 @@ backendregistry = BackendRegistry(
         "django.db.backends.mysql": "django_dbdev.backends.mysql.MySqlBackend",
         "django.db.backends.postgresql": "django_dbdev.backends.postgres.PostgresBackend",
         "django.db.backends.sqlite3": "django_dbdev.backends.sqlite.SqliteBackend",
+        "django.contrib.gis.db.backends.spatialite": "django_dbdev.backends.sqlite.SqliteBackend",
         "django.contrib.gis.db.backends.postgis": "django_dbdev.backends.postgis.PostGisBackend",
     }
 )

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..exceptions import LockError, NoToolchainError, ToolchainError
-from ..pins import Requirement
+from ..pins import CHANNEL, Requirement
 from ..records import write_atomically
 from ..reporting import SILENT, Reporter
 from .engines import Engine, get_engine
@@ -52,6 +52,7 @@ class Sources:
     :param offline: fetch nothing, and do not ask the index.
     :param alias: set where the database alias has a pin, and so a lock entry, of its own.
     :param suites: of Debian or Ubuntu, in which to look; the system's own where none is named.
+    :param channel: conda's, in which to look.
     """
 
     lock: Path
@@ -63,6 +64,7 @@ class Sources:
     offline: bool = False
     alias: str | None = None
     suites: tuple[str, ...] = ()
+    channel: str = CHANNEL
 
 
 @dataclass(frozen=True)
@@ -269,6 +271,7 @@ class _Search:
             self.reporter,
             offline=self.sources.offline,
             suites=self.sources.suites,
+            channel=self.sources.channel,
         )
 
     @cached_property

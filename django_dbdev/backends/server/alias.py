@@ -169,6 +169,7 @@ class ServerAlias(BaseDbdevBackend, ABC):
             offline=self.offline,
             alias=self.pinned_alias,
             suites=conf.project().pins.suites,
+            channel=conf.project().pins.channel,
         )
 
     def find_toolchain(self) -> Toolchain:
