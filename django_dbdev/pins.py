@@ -9,6 +9,8 @@
     port = 5433
     [tool.django_dbdev.databases.reporting.postgresql]
     version = "15"                  # what one alias has differently; the rest is inherited
+    [tool.django_dbdev.apt]
+    suite = "trixie"                # or several, in the order in which they are asked
 
 Everything here is a pure function of the parsed table.
 """
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,9 @@ ENGINES = ("postgresql", "mariadb", "mysql", "sqlite")
 _KEYS = ("version", "extensions", "settings", "port")
 _PREFIX = re.compile(r"\d+(\.\d+)*")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+#: Tables that are no engine's.
+_OTHER_TABLES = ("databases", "apt")
+_SUITE = re.compile(r"[a-z0-9][a-z0-9._+-]*")
 
 SettingValue = str | int | float | bool
 
@@ -78,10 +83,14 @@ class Pin:
 
 @dataclass(frozen=True)
 class Pins:
-    """All pins of a project: by engine, and by alias and engine where an alias differs."""
+    """All pins of a project: by engine, and by alias and engine where an alias differs.
+
+    ``suites`` are those of Debian or Ubuntu to look in; the system's own where it is empty.
+    """
 
     engines: Mapping[str, Pin] = field(default_factory=dict)
     databases: Mapping[str, Mapping[str, Pin]] = field(default_factory=dict)
+    suites: tuple[str, ...] = ()
 
     def get(self, engine: str, alias: str | None = None) -> Pin:
         """The pin of ``engine`` for ``alias``; one that asks for nothing where none stands."""
@@ -104,7 +113,7 @@ def parse_pins(table: object, source: Path) -> Pins:
     engines = {
         engine: _parse_pin(engine, _table(entry, source, f"{TABLE}.{engine}"), source, TABLE)
         for engine, entry in tables.items()
-        if engine != "databases" and _known_engine(engine, source, TABLE)
+        if engine not in _OTHER_TABLES and _known_engine(engine, source, TABLE)
     }
     databases: dict[str, dict[str, Pin]] = {}
     aliases = _table(tables.get("databases", {}), source, f"{TABLE}.databases")
@@ -116,7 +125,28 @@ def parse_pins(table: object, source: Path) -> Pins:
             inherited = {k: v for k, v in tables.get(engine, {}).items() if k != "port"}
             pin = _parse_pin(engine, {**inherited, **own}, source, prefix)
             databases.setdefault(alias, {})[engine] = pin
-    return Pins(engines, databases)
+    apt = _table(tables.get("apt", {}), source, f"{TABLE}.apt")
+    return Pins(engines, databases, _parse_apt(apt, source, f"{TABLE}.apt"))
+
+
+def _parse_apt(table: Mapping[str, Any], source: Path, key: str) -> tuple[str, ...]:
+    _known_keys(table, ("suite",), source, key)
+    suites = table.get("suite", [])
+    if isinstance(suites, str):
+        suites = [suites]
+    if not isinstance(suites, list):
+        raise PinError(
+            source, f"{key}.suite", f"must be a string or a list of them, not {_kind(suites)}"
+        )
+    for suite in suites:
+        if not isinstance(suite, str) or not _SUITE.fullmatch(suite):
+            raise PinError(
+                source,
+                f"{key}.suite",
+                f"{suite!r} is not the name of a suite",
+                hints=['examples: "trixie", "noble", ["trixie", "sid"]'],
+            )
+    return tuple(dict.fromkeys(suites))
 
 
 def _table(value: object, source: Path, key: str) -> dict[str, Any]:
@@ -142,11 +172,7 @@ def _known_engine(engine: str, source: Path, prefix: str) -> bool:
 
 def _parse_pin(engine: str, table: Mapping[str, Any], source: Path, prefix: str) -> Pin:
     key = f"{prefix}.{engine}"
-    for name in table:
-        if name not in _KEYS:
-            close = difflib.get_close_matches(name, _KEYS)
-            hint = f"did you mean {close[0]}?" if close else f"the keys are {', '.join(_KEYS)}"
-            raise PinError(source, f"{key}.{name}", "no such key", hints=[hint])
+    _known_keys(table, _KEYS, source, key)
     return Pin(
         Requirement(
             engine,
@@ -157,6 +183,14 @@ def _parse_pin(engine: str, table: Mapping[str, Any], source: Path, prefix: str)
         _parse_port(table.get("port"), source, f"{key}.port"),
         key,
     )
+
+
+def _known_keys(table: Mapping[str, Any], keys: Sequence[str], source: Path, prefix: str) -> None:
+    for name in table:
+        if name not in keys:
+            close = difflib.get_close_matches(name, keys)
+            hint = f"did you mean {close[0]}?" if close else f"the keys are {', '.join(keys)}"
+            raise PinError(source, f"{prefix}.{name}", "no such key", hints=[hint])
 
 
 def _parse_version(value: object, source: Path, key: str) -> str:

@@ -138,5 +138,6 @@ backendregistry = BackendRegistry(
     {
         "django.db.backends.postgresql": "django_dbdev.backends.postgres.PostgresBackend",
         "django.db.backends.sqlite3": "django_dbdev.backends.sqlite.SqliteBackend",
+        "django.contrib.gis.db.backends.postgis": "django_dbdev.backends.postgis.PostGisBackend",
     }
 )

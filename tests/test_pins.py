@@ -72,6 +72,9 @@ def test_an_alias_inherits_what_it_does_not_say() -> None:
         ({"postgresql": {"port": 65536}}, "postgresql.port", "port number"),
         ({"postgres": {}}, "tool.django_dbdev.postgres", "tool.django_dbdev.postgresql"),
         ({"databases": {"x": {"mysq": {}}}}, "databases.x.mysq", "did you mean"),
+        ({"apt": {"suites": "sid"}}, "tool.django_dbdev.apt.suites", "did you mean suite?"),
+        ({"apt": {"suite": 13}}, "tool.django_dbdev.apt.suite", "must be a string or a list"),
+        ({"apt": {"suite": ["sid", "../x"]}}, "tool.django_dbdev.apt.suite", "name of a suite"),
     ],
 )
 def test_what_is_malformed_is_named_by_its_key_path(table: Any, key: str, says: str) -> None:
@@ -83,3 +86,9 @@ def test_what_is_malformed_is_named_by_its_key_path(table: Any, key: str, says: 
 
 def test_a_custom_backend_may_have_a_table_of_its_own() -> None:
     assert parse_pins({"oracle": {"version": "23"}}, SOURCE).get("oracle").requirement.version
+
+
+def test_suites_to_look_in() -> None:
+    assert parse_pins({"apt": {"suite": "trixie"}}, SOURCE).suites == ("trixie",)
+    assert parse_pins({"apt": {"suite": ["trixie", "sid"]}}, SOURCE).suites == ("trixie", "sid")
+    assert parse_pins({}, SOURCE).suites == ()

@@ -23,6 +23,7 @@ class ServerInfo:
     :param uptime: seconds; None where the server does not run.
     :param problem: why something is not known; empty when all is.
     :param restart_reasons: why a restart is due, in words; empty when none is.
+    :param extensions: those of the pin that the running server's database has, with versions.
     """
 
     alias: str
@@ -46,6 +47,7 @@ class ServerInfo:
     restart_reasons: Sequence[str] = ()
     problem: str = ""
     has_server: bool = True
+    extensions: Mapping[str, str] = field(default_factory=dict)
 
 
 def tree_size(folder: Path) -> int:
@@ -84,6 +86,9 @@ def describe(info: ServerInfo) -> str:
         lines.append(("server", "not running" if info.initialised else "not initialised"))
     version = f"{info.engine} {info.version or ''}".strip()
     lines.append(("version", f"{version} from {info.provider}" if info.provider else version))
+    if info.extensions:
+        had = (f"{name} {version}" for name, version in info.extensions.items())
+        lines.append(("extensions", ", ".join(had)))
     if info.problem:
         lines.append(("problem", info.problem))
     lines += [(label, value) for label, value in _places(info) if value not in (None, "")]

@@ -27,6 +27,7 @@ from ..pins import Pin
 from ..process import ports, privileges
 from ..process.privileges import Identity
 from .base import timestamp
+from .info import ServerInfo
 from .postgresql import commands, sql
 from .postgresql.configuration import Configuration, check_settings, password_file
 from .postgresql.control import PostgresControl
@@ -265,6 +266,22 @@ class PostgresBackend(ServerBackend):
             )
 
     # What there is to know.
+
+    def info(self) -> ServerInfo:
+        """With the pinned extensions that the alias's database has."""
+        info = super().info()
+        wanted = self.pin.requirement.extensions
+        if not wanted or not info.running or info.port is None or info.problem:
+            return info
+        account = self.account
+        try:
+            with sql.connect(_login(account, info.port)) as cursor:
+                there = sql.extension_versions(cursor, wanted)
+        except ServerError as error:
+            return replace(info, problem=error.message)
+        missing = [name for name in wanted if name not in there]
+        lacking = f"{account.database} lacks {', '.join(missing)}: dbdev_init adds what is pinned"
+        return replace(info, extensions=there, problem=lacking if missing else "")
 
     def ask(self, server: Running, toolchain: Toolchain | None) -> tuple[str, list[str]]:
         reasons: list[str] = []

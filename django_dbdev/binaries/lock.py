@@ -20,6 +20,11 @@
       "databases": {"reporting": {"postgresql": …}}
     }
 
+A provider whose trees are made of many packages names them all, and the suite or channel that
+they are from::
+
+    "x86_64-linux": {"source": "trixie", "files": [{"file": "….deb", "sha256": "…"}, …]}
+
 The fallbacks serve machines that cannot run the first: these, too, get bytes that are named
 here. Package names, file names and hashes only, never hosts or paths: where packages come
 from is each user's own configuration.
@@ -30,10 +35,12 @@ it is known: pip tells the hash of a file without fetching it, and not its size.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +51,12 @@ from ..records import write_atomically
 LOCK_VERSION = 1
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*")
+_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!~%-]*")
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _VERSION = re.compile(r"[0-9][A-Za-z0-9.+!]*")
+#: A package's own version; Debian's have an epoch and a revision.
+_PACKAGE_VERSION = re.compile(r"[0-9][A-Za-z0-9.+!:~_-]*")
+_SOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9./_+-]*")
 _SYSTEM = re.compile(r"[a-z0-9_]+-[a-z0-9]+")
 _EXTENSION = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
@@ -61,8 +71,30 @@ class LockedFile:
 
 
 @dataclass(frozen=True)
+class LockedFiles:
+    """Several files that make one tree, such as packages of Debian with what they depend on.
+
+    :param source: what they are from, by its name alone: "trixie", "conda-forge".
+    """
+
+    source: str
+    files: tuple[LockedFile, ...]
+
+    @cached_property
+    def sha256(self) -> str:
+        """Names the set, in whichever order."""
+        digests = sorted(file.sha256 for file in self.files)
+        return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+    @property
+    def size(self) -> int | None:
+        sizes = [file.size for file in self.files]
+        return None if None in sizes else sum(size or 0 for size in sizes)
+
+
+@dataclass(frozen=True)
 class LockedPackage:
-    """A package in an exact version, and its file for each system, by Nix's name.
+    """A package in an exact version, and its files for each system, by Nix's name.
 
     :param version: of the engine, such as "18.6"; ``package_version`` is the package's own.
     """
@@ -71,13 +103,12 @@ class LockedPackage:
     provider: str
     package: str
     package_version: str
-    systems: Mapping[str, LockedFile] = field(default_factory=dict)
+    systems: Mapping[str, LockedFile | LockedFiles] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.package} {self.package_version}"
 
-    def with_size(self, system: str, size: int) -> LockedPackage:
-        file = replace(self.systems[system], size=size)
+    def with_file(self, system: str, file: LockedFile | LockedFiles) -> LockedPackage:
         return replace(self, systems={**self.systems, system: file})
 
 
@@ -161,11 +192,16 @@ def _package_table(package: LockedPackage) -> dict[str, Any]:
         "provider": package.provider,
         "package": {"name": package.package, "version": package.package_version},
         "systems": {
-            system: {"file": file.name, "sha256": file.sha256}
-            | ({} if file.size is None else {"size": file.size})
-            for system, file in sorted(package.systems.items())
+            system: _system_table(file) for system, file in sorted(package.systems.items())
         },
     }
+
+
+def _system_table(file: LockedFile | LockedFiles) -> dict[str, Any]:
+    if isinstance(file, LockedFiles):
+        return {"source": file.source, "files": [_system_table(part) for part in file.files]}
+    table: dict[str, Any] = {"file": file.name, "sha256": file.sha256}
+    return table if file.size is None else {**table, "size": file.size}
 
 
 def read_lock(path: Path) -> Lock | None:
@@ -267,8 +303,20 @@ class _Parser:
             self.text(table["version"], f"{key}.version", _VERSION, "a version"),
             self.text(table["provider"], f"{key}.provider", _NAME, "the name of a provider"),
             self.text(package["name"], f"{key}.package.name", _NAME, "the name of a package"),
-            self.text(package["version"], f"{key}.package.version", _VERSION, "a version"),
-            {name: self.file(file, f"{key}.systems.{name}") for name, file in systems.items()},
+            self.text(package["version"], f"{key}.package.version", _PACKAGE_VERSION, "a version"),
+            {name: self.system(file, f"{key}.systems.{name}") for name, file in systems.items()},
+        )
+
+    def system(self, value: object, key: str) -> LockedFile | LockedFiles:
+        if not isinstance(value, dict) or "files" not in value:
+            return self.file(value, key)
+        table = self.table(value, key, {"source", "files"})
+        files = self.list(table["files"], f"{key}.files")
+        if not files:
+            raise self.error(f"{key}.files", "is empty")
+        return LockedFiles(
+            self.text(table["source"], f"{key}.source", _SOURCE, "the name of a source"),
+            tuple(self.file(file, f"{key}.files[{i}]") for i, file in enumerate(files)),
         )
 
     def file(self, value: object, key: str) -> LockedFile:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..exceptions import ProgramError
 from .engines import Engine
 from .providers.base import Declined
-from .systems import libc
+from .systems import libc, os_release
 
 #: Debian's and Fedora's package for libraries that programs from elsewhere want of the host.
 _LIBRARY_PACKAGES = {
@@ -138,8 +137,12 @@ def require_extensions(
         sharedir = Path(said.strip())
     missing = [n for n in wanted if not (sharedir / engine.extension_file.format(n)).is_file()]
     if missing:
-        plural = "extensions" if len(missing) > 1 else "extension"
-        raise Declined(f"it lacks the {plural} {', '.join(missing)}", everywhere=True)
+        raise lacks(missing)
+
+
+def lacks(extensions: Sequence[str]) -> Declined:
+    plural = "extensions" if len(extensions) > 1 else "extension"
+    return Declined(f"it lacks the {plural} {', '.join(extensions)}", everywhere=True)
 
 
 def prove_extensions(
@@ -235,19 +238,9 @@ def _same_library(library: str) -> set[str]:
     return {n for path in found if re.fullmatch(r".+\.so\.\d+", n := os.path.basename(path))}
 
 
-@lru_cache(maxsize=1)
-def _os_release() -> str:
-    for path in ("/etc/os-release", "/usr/lib/os-release"):
-        try:
-            return Path(path).read_text("utf-8", "replace")
-        except OSError:
-            continue
-    return ""
-
-
 def _install(debian: str, fedora: str) -> str | None:
     """The command that installs a package on this system; None for systems not known here."""
-    found = re.findall(r"^ID(?:_LIKE)?=(.*)$", _os_release(), re.MULTILINE)
+    found = re.findall(r"^ID(?:_LIKE)?=(.*)$", os_release(), re.MULTILINE)
     names = " ".join(found).replace('"', "").split()
     if debian and {"debian", "ubuntu"} & set(names):
         return f"apt-get install {debian}"
@@ -258,7 +251,7 @@ def _install(debian: str, fedora: str) -> str | None:
 
 def host_key() -> str:
     """Changes when the system does, and with it perhaps which programs load. Hexadecimal."""
-    text = f"{os.uname().machine}\0{os.uname().sysname}\0{libc()}\0{_os_release()}"
+    text = f"{os.uname().machine}\0{os.uname().sysname}\0{libc()}\0{os_release()}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

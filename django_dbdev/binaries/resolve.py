@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..pins import Requirement
 from ..reporting import Reporter, seconds
-from .lock import LockedEngine, LockedFile, LockedPackage
-from .providers.base import Declined
-from .providers.wheels import Release, WheelProvider
+from .lock import LockedEngine, LockedFile, LockedFiles, LockedPackage
+from .programs import lacks
+from .providers.base import Declined, Packager, Release
 from .systems import SYSTEMS, current_system
 
 #: pip processes at once. Each spends most of its time starting up, which needs a core.
@@ -42,10 +42,11 @@ class Resolution:
 
 def resolve(
     requirement: Requirement,
-    providers: Sequence[WheelProvider],
+    providers: Sequence[Packager],
     reporter: Reporter,
     *,
     preferred: str = "",
+    special: Set[str] = frozenset(),
 ) -> Resolution:
     """The newest version that the requirement allows and that is there, installed.
 
@@ -54,6 +55,7 @@ def resolve(
     first has others to fall back on.
 
     :param preferred: a version that is taken before newer ones, if it is allowed and there.
+    :param special: extensions that not everybody has; who does not bring one is not asked.
     :raises IntegrityError: when the bytes are not those that the index announces.
     """
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -62,15 +64,16 @@ def resolve(
     started = time.perf_counter()
     pool = ThreadPoolExecutor(_WORKERS)
     try:
-        offers = _offers(requirement, providers, resolution, preferred, pool)
+        offers = _offers(requirement, providers, resolution, preferred, special, pool)
         here = current_system()
-        files: dict[tuple[str, str], Future[LockedFile]] = {}
+        files: dict[tuple[str, str], Future[LockedFile | LockedFiles]] = {}
         # This system's files first: the installation starts while the others are looked up.
         for system in (here, *(system for system in SYSTEMS if system != here)):
             for provider, release in offers:
-                files[provider.name, system] = pool.submit(provider.file, release, system)
+                files[provider.name, system] = pool.submit(
+                    provider.file, release, system, requirement
+                )
         unfit: set[str] = set()
-        wanted = set(requirement.extensions)
         for provider, release in offers:
             try:
                 file = files[provider.name, here].result()
@@ -78,7 +81,7 @@ def resolve(
                     resolution.offered = True
                     took = seconds(time.perf_counter() - started)
                     reporter.fact(f"Resolved {requirement.engine} {release.version} in {took}")
-                package = _package(provider, release, {here: file})
+                package = provider.package(release).with_file(here, file)
                 resolution.installed = provider.install(package, requirement)
                 break
             except Declined as declined:
@@ -86,14 +89,10 @@ def resolve(
                 if declined.everywhere:
                     unfit.add(provider.name)
         if resolution.installed is not None:
-            kept = [
-                (provider, release)
-                for provider, release in offers
-                if provider.name not in unfit and not _known_to_lack(provider, wanted, providers)
-            ]
             packages = [
                 _complete(provider, release, resolution.installed, files, reporter)
-                for provider, release in kept
+                for provider, release in offers
+                if provider.name not in unfit
             ]
             resolution.entry = LockedEngine(
                 requirement.version,
@@ -105,33 +104,44 @@ def resolve(
     return resolution
 
 
-def ask(requirement: Requirement, providers: Sequence[WheelProvider]) -> Resolution:
+def ask(
+    requirement: Requirement,
+    providers: Sequence[Packager],
+    special: Set[str] = frozenset(),
+) -> Resolution:
     """Whether the index has what :func:`resolve` would install; nothing is fetched."""
     from concurrent.futures import ThreadPoolExecutor
 
     resolution = Resolution()
     with ThreadPoolExecutor(_WORKERS) as pool:
-        resolution.offered = bool(_offers(requirement, providers, resolution, "", pool))
+        resolution.offered = bool(_offers(requirement, providers, resolution, "", special, pool))
     return resolution
 
 
 def _offers(
     requirement: Requirement,
-    providers: Sequence[WheelProvider],
+    providers: Sequence[Packager],
     resolution: Resolution,
     preferred: str,
+    special: Set[str],
     pool: Any,
-) -> list[tuple[WheelProvider, Release]]:
+) -> list[tuple[Packager, Release]]:
     """Each provider's best release, the best provider first."""
-    asked = [(provider, pool.submit(provider.releases)) for provider in providers]
-    offers: list[tuple[WheelProvider, Release]] = []
+    wanted = set(requirement.extensions)
+    asked = []
+    for provider in providers:
+        if lacking := (wanted & special) - provider.brings:
+            resolution.declined.append((provider.name, lacks(sorted(lacking))))
+        else:
+            asked.append((provider, pool.submit(provider.releases, requirement)))
+    offers: list[tuple[Packager, Release]] = []
     others: dict[str, list[str]] = {}
     for provider, answer in asked:
         try:
             releases = answer.result()
         except Declined as declined:
             resolution.declined.append((provider.name, declined))
-            resolution.answered = False
+            resolution.answered = resolution.answered and declined.everywhere
             continue
         fitting = [release for release in releases if requirement.matches(release.version)]
         fitting.sort(key=lambda release: release.version != preferred)
@@ -147,10 +157,9 @@ def _offers(
         )
         for release in releases:
             others.setdefault(release.version, []).append(provider.name)
-    wanted = set(requirement.extensions)
     offers.sort(
         key=lambda offer: (
-            bool(wanted) and not wanted & offer[0].wheel.brings,
+            bool(wanted) and not wanted & offer[0].brings,
             offer[1].version != preferred,
             [-number for number in _numbers(offer[1].version)],
         )
@@ -160,30 +169,15 @@ def _offers(
     return offers
 
 
-def _known_to_lack(
-    provider: WheelProvider, wanted: set[str], providers: Sequence[WheelProvider]
-) -> bool:
-    """Whether an extension that is wanted is what another package is there for."""
-    special = {name for other in providers for name in other.wheel.brings}
-    return not wanted & special <= provider.wheel.brings
-
-
-def _package(
-    provider: WheelProvider, release: Release, systems: dict[str, LockedFile]
-) -> LockedPackage:
-    package = provider.wheel.package
-    return LockedPackage(release.version, provider.name, package, release.package_version, systems)
-
-
 def _complete(
-    provider: WheelProvider,
+    provider: Packager,
     release: Release,
     installed: LockedPackage,
     files: dict[tuple[str, str], Any],
     reporter: Reporter,
 ) -> LockedPackage:
     """The package with its files for all systems; systems for which it has none are left out."""
-    systems: dict[str, LockedFile] = {}
+    systems: dict[str, LockedFile | LockedFiles] = {}
     for system in SYSTEMS:
         try:
             systems[system] = files[provider.name, system].result()
@@ -192,7 +186,7 @@ def _complete(
                 reporter.warning(
                     f"dbdev.lock has no file of {provider.name} for {system}: {declined.reason}"
                 )
-    package = _package(provider, release, systems)
+    package = replace(provider.package(release), systems=systems)
     if provider.name == installed.provider:
         package = replace(package, systems={**systems, **installed.systems})
     return package

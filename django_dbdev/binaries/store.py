@@ -4,6 +4,8 @@
 
     trees/<sha256 of the file>/           unpacked programs, complete
     trees/<sha256 of the file>.json       what they are: package, version, file name, size
+    debs/<sha256>.deb                     packages of Debian, which forgets old ones
+    apt/<suite>/                          apt's own state for a suite
     clusters/<key>/                       pristine clusters, built by a backend
     proofs/<sha256>.<host>                programs that were seen to run on this kind of host
     locks/ tmp/
@@ -71,7 +73,7 @@ class Store:
         if folder.is_dir():
             return folder
         self._make(folder.parent)
-        with self._held(kind, key, patience):
+        with self.hold(kind, key, patience):
             if folder.is_dir():
                 return folder
             self._sweep(kind, key)
@@ -83,6 +85,20 @@ class Store:
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
         return folder
+
+    def remove(self, kind: str, key: str) -> None:
+        """Remove a folder, renamed first: half a folder never bears the name of a whole one."""
+        folder = self.folder(kind, key)
+        with self.hold(kind, key):
+            if folder.is_dir():
+                doomed = folder.with_name(f".{key}.{os.getpid()}.new")
+                folder.rename(doomed)
+                shutil.rmtree(doomed, ignore_errors=True)
+
+    def make(self, kind: str) -> Path:
+        """A folder of the store, for what has no folder of its own."""
+        self._make(self.root / kind)
+        return self.root / kind
 
     def _make(self, folder: Path) -> None:
         try:
@@ -97,8 +113,11 @@ class Store:
             ) from None
 
     @contextmanager
-    def _held(self, kind: str, key: str, patience: float) -> Iterator[None]:
-        """Hold the key's lock; its holder's process id stands in a file beside it."""
+    def hold(self, kind: str, key: str, patience: float = PATIENCE) -> Iterator[None]:
+        """Hold the key's lock; its holder's process id stands in a file beside it.
+
+        :raises BusyError: when another process holds it for longer than ``patience``.
+        """
         import filelock
 
         self._make(self.root / "locks")

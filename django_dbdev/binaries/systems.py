@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+from functools import lru_cache
+from pathlib import Path
 
 #: Every system that a lock covers, where a package exists for it.
 SYSTEMS = ("aarch64-darwin", "aarch64-linux", "x86_64-darwin", "x86_64-linux")
@@ -41,3 +44,23 @@ def libc() -> str:
         return os.confstr("CS_GNU_LIBC_VERSION") or ""
     except (ValueError, OSError):
         return ""
+
+
+@lru_cache(maxsize=1)
+def os_release() -> str:
+    """What a Linux says of itself; empty where it does not."""
+    for path in ("/etc/os-release", "/usr/lib/os-release"):
+        try:
+            return Path(path).read_text("utf-8", "replace")
+        except OSError:
+            continue
+    return ""
+
+
+def codename() -> str:
+    """The release of a Debian or Ubuntu, such as "bookworm"; empty where it does not tell.
+
+    Of a system that is derived from Ubuntu, that of Ubuntu, whose packages it takes.
+    """
+    fields: dict[str, str] = dict(re.findall(r'^(\w+)="?([^"\n]*)', os_release(), re.MULTILINE))
+    return fields.get("UBUNTU_CODENAME") or fields.get("VERSION_CODENAME", "")

@@ -20,6 +20,8 @@ class Toolchain:
     :param environment: what all its programs need in their environment, beyond the caller's.
     :param server_environment: what the server needs besides, for the modules that it loads.
     :param prefix: the folder with bin, lib and share; None for programs set one by one.
+    :param geo_environment: the libraries and data that GeoDjango may use, by the names of its
+        settings (``GDAL_LIBRARY_PATH``) and variables (``PROJ_DATA``); empty where it has none.
     """
 
     engine: str
@@ -30,6 +32,7 @@ class Toolchain:
     environment: Mapping[str, str] = field(default_factory=dict)
     server_environment: Mapping[str, str] = field(default_factory=dict)
     prefix: Path | None = None
+    geo_environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def major(self) -> int:

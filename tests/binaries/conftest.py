@@ -195,6 +195,6 @@ def no_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
     from django_dbdev.binaries import engines
 
-    bare = replace(engines.POSTGRESQL, places=())
-    monkeypatch.setattr(engines, "ENGINES", {"postgresql": bare})
+    bare = {name: replace(engine, places=()) for name, engine in engines.ENGINES.items()}
+    monkeypatch.setattr(engines, "ENGINES", bare)
     monkeypatch.setenv("PATH", "/nonexistent")

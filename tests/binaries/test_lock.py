@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from django_dbdev.binaries.lock import (
     Lock,
     LockedEngine,
     LockedFile,
+    LockedFiles,
     LockedPackage,
     parse_lock,
     read_lock,
@@ -43,6 +45,31 @@ def full() -> Lock:
         {"postgresql": entry},
         {"reporting": {"postgresql": LockedEngine("15", (), (package("15.19"),))}},
     )
+
+
+def test_a_set_of_files_has_a_name_that_its_order_does_not_change() -> None:
+    one = LockedFile("libzstd1_1.5.4+dfsg2-5_amd64.deb", SHA, 12)
+    other = LockedFile("libssl3_1%3a3.0.22-1~deb12u2_amd64.deb", SHA[::-1], 30)
+    files = LockedFiles("trixie", (one, other))
+    assert files.sha256 == LockedFiles("sid", (other, one)).sha256
+    assert files.sha256 != LockedFiles("trixie", (one,)).sha256
+    assert files.size == 42
+    systems = {"x86_64-linux": files}
+    package = LockedPackage("11.8.6", "apt", "mariadb-server-core", "1:11.8.6-0+deb13u1", systems)
+    lock = Lock({"mariadb": LockedEngine("11.8", (), (package,))})
+    assert parse_lock(lock.to_json(), LOCK) == lock
+    for wrong in ('"source": "https://mirror"', '"source": ""', '"sources": "sid"'):
+        with pytest.raises(LockError, match="source"):
+            parse_lock(lock.to_json().replace('"source": "trixie"', wrong), LOCK)
+    empty = Lock(
+        {
+            "mariadb": LockedEngine(
+                "", (), (replace(package, systems={"x86_64-linux": LockedFiles("sid", ())}),)
+            )
+        }
+    )
+    with pytest.raises(LockError, match="files: is empty"):
+        parse_lock(empty.to_json(), LOCK)
 
 
 def test_round_trip(tmp_path: Path) -> None:

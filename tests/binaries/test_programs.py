@@ -35,7 +35,7 @@ Trees = dict[tuple[str, str], Path]
 
 @pytest.fixture
 def debian(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(programs, "_os_release", lambda: DEBIAN)
+    monkeypatch.setattr(programs, "os_release", lambda: DEBIAN)
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ SHARED = "error while loading shared libraries: {}: cannot open shared object fi
 def test_the_remedy_for_a_library(
     monkeypatch: pytest.MonkeyPatch, library: str, release: str, hint: str | None
 ) -> None:
-    monkeypatch.setattr(programs, "_os_release", lambda: release)
+    monkeypatch.setattr(programs, "os_release", lambda: release)
     monkeypatch.setattr(programs, "_LIBRARY_FOLDERS", ())
     declined = loader_problem("psql", SHARED.format(library), 127)
     assert declined.reason == f"psql needs {library}, and this system has none"
@@ -225,7 +225,7 @@ def test_libraries_of_extensions(copied: Path) -> None:
 def test_the_host_has_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     before = host_key()
     assert before == host_key()
-    monkeypatch.setattr(programs, "_os_release", lambda: "ID=other\n")
+    monkeypatch.setattr(programs, "os_release", lambda: "ID=other\n")
     assert host_key() != before
 
 

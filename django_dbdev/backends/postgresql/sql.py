@@ -200,6 +200,15 @@ def ensure_extensions(cursor: Cursor, extensions: Sequence[str]) -> list[str]:
     return created
 
 
+def extension_versions(cursor: Cursor, extensions: Sequence[str]) -> dict[str, str]:
+    """Those of the extensions that the database has, and in which version."""
+    cursor.execute(
+        "SELECT extname, extversion FROM pg_extension WHERE extname = ANY(%s) ORDER BY extname",
+        [list(extensions)],
+    )
+    return {str(name): str(version) for name, version in cursor.fetchall()}
+
+
 def pending_restart(cursor: Cursor) -> list[str]:
     """The names of settings that wait for a restart."""
     cursor.execute("SELECT name FROM pg_settings WHERE pending_restart ORDER BY name")

@@ -162,6 +162,7 @@ class ServerAlias(BaseDbdevBackend, ABC):
             locked=self.locked,
             offline=self.offline,
             alias=self.pinned_alias,
+            suites=conf.project().pins.suites,
         )
 
     def find_toolchain(self) -> Toolchain:

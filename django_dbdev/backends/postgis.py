@@ -1,0 +1,122 @@
+"""PostGIS: PostgreSQL with the extension in every database, for GeoDjango.
+
+settings.py imports :data:`DBSETTINGS` from here, and :func:`geo_libraries` where this machine
+has no GDAL of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+from .. import conf
+from ..binaries.find import Sources, find_toolchain, installed_toolchain
+from ..binaries.toolchain import Toolchain
+from ..exceptions import DbdevError
+from ..pins import Pin, Requirement
+from ..process import ports
+from .info import ServerInfo
+from .postgres import ENGINE, PostgresBackend
+from .postgresql import sql
+from .server.accounts import Account
+from .shell import join
+
+EXTENSION = "postgis"
+
+DBSETTINGS: dict[str, Any] = {
+    "ENGINE": "django.contrib.gis.db.backends.postgis",
+    "NAME": "dbdev",
+    "USER": "dbdev",
+    "PASSWORD": "dbdev",
+    "HOST": ports.LOOPBACK,
+    "PORT": conf.default_port(ENGINE, "PostGisBackend"),
+}
+
+#: Commands that fetch programs, and so may have them fetched while settings are read.
+_FETCHING = ("dbdev_init", "dbdev_reinit", "dbdev_lock")
+
+
+class PostGisBackend(PostgresBackend):
+    """PostgreSQL with PostGIS in the databases, and in the template of new ones."""
+
+    @cached_property
+    def pin(self) -> Pin:
+        pin = super().pin
+        return replace(pin, requirement=with_postgis(pin.requirement))
+
+    def ensure_accounts(self, accounts: Sequence[Account], port: int) -> None:
+        super().ensure_accounts(accounts, port)
+        # Test databases are copies of template1, made by whichever role.
+        admin = sql.superuser(self.socket(port).parent, port)
+        with sql.connect(replace(admin, database="template1")) as cursor:
+            sql.prove_identity(cursor, self.files.datadir)
+            sql.ensure_extensions(cursor, (EXTENSION,))
+
+    def info(self) -> ServerInfo:
+        info = super().info()
+        toolchain, _ = self.installed_toolchain()
+        geo = toolchain.geo_environment if toolchain else {}
+        return replace(info, environment={**info.environment, **geo})
+
+    @property
+    def geo_values(self) -> Mapping[str, str]:
+        """For the guide: the variables of GeoDjango's libraries, quoted for a shell."""
+        toolchain, _ = self.installed_toolchain()
+        environment = toolchain.geo_environment if toolchain else {}
+        return {name: join([value]) for name, value in environment.items()}
+
+
+def with_postgis(requirement: Requirement) -> Requirement:
+    extensions = dict.fromkeys((EXTENSION, *requirement.extensions))
+    return replace(requirement, extensions=tuple(extensions))
+
+
+def geo_libraries(alias: str | None = None) -> tuple[str | None, str | None]:
+    """GDAL's and GEOS's library of this project's PostGIS, for settings.py::
+
+        GDAL_LIBRARY_PATH, GEOS_LIBRARY_PATH = geo_libraries()
+
+    None where it has none that fit this machine's Python: Django looks for them itself then. The
+    folders of their data (``GDAL_DATA``, ``PROJ_DATA``) are set in the environment, where they
+    are not set already. GeoDjango's models cannot be imported without these libraries, and
+    commands import them; so the command that is to fetch the programs, ``dbdev_init``, has them
+    fetched here.
+
+    :param alias: one that has a pin of its own.
+    """
+    environment = _toolchain_environment(alias)
+    for name, value in environment.items():
+        if not name.endswith("_LIBRARY_PATH"):
+            os.environ.setdefault(name, value)
+    return environment.get("GDAL_LIBRARY_PATH"), environment.get("GEOS_LIBRARY_PATH")
+
+
+def _toolchain_environment(alias: str | None) -> Mapping[str, str]:
+    project = conf.project()
+    requirement = with_postgis(project.pins.get(ENGINE, alias).requirement)
+    own = alias is not None and ENGINE in project.pins.databases.get(alias, {})
+    sources = Sources(
+        lock=project.lock,
+        prefix=conf.tempdata() / "prefix",
+        store=conf.store(),
+        bindir=conf.path_variable("DBDEV_POSTGRESQL_BINDIR"),
+        locked=conf.flag("DBDEV_LOCKED"),
+        offline=conf.flag("DBDEV_OFFLINE"),
+        alias=alias if own else None,
+        suites=project.pins.suites,
+    )
+    toolchain: Toolchain | None = None
+    try:
+        if len(sys.argv) > 1 and sys.argv[1] in _FETCHING:
+            toolchain = find_toolchain(requirement, sources).toolchain
+        else:
+            toolchain = installed_toolchain(requirement, sources)
+    except DbdevError as error:
+        # Here it would be a traceback; the command itself says it better, if it gets that far.
+        warnings.warn(f"PostGIS's libraries are not to be had: {error}", stacklevel=3)
+    return toolchain.geo_environment if toolchain else {}

@@ -1,0 +1,38 @@
+"""Who fetches programs, in the order in which they are asked.
+
+Those of one tier are asked at once, and the next tier when nobody in this one can provide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..reporting import Reporter
+from .engines import Engine
+from .providers.apt import PACKAGINGS, AptProvider
+from .providers.base import Packager
+from .providers.wheels import WHEELS, WheelProvider
+from .store import Store
+
+Tiers = Sequence[Sequence[Packager]]
+
+
+def packagers(
+    engine: Engine,
+    store: Store,
+    reporter: Reporter,
+    *,
+    offline: bool = False,
+    suites: tuple[str, ...] = (),
+) -> Tiers:
+    """
+    :param suites: the suites of Debian or Ubuntu to look in; the system's own where none.
+    """
+    wheels = [
+        WheelProvider(wheel, store, reporter, offline)
+        for wheel in WHEELS
+        if wheel.engine == engine.name
+    ]
+    debian = [AptProvider(engine, store, reporter, offline, suites)]
+    tiers: list[Sequence[Packager]] = [wheels, debian if engine.name in PACKAGINGS else []]
+    return [tier for tier in tiers if tier]
