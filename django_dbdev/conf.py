@@ -26,6 +26,8 @@ from .records import recorded_ports
 DEFAULT_TEMPDATA = "dbdev_tempdata"
 #: Ports outside a project, as 1.2.3 had them.
 FALLBACK_PORTS = {"postgresql": 20021, "mysql": 20022}
+#: Under which names an engine can be pinned, where there is not just its own.
+PINNED_AS = {"mysql": ("mariadb", "mysql")}
 #: The range of derived ports. It ends below what Linux (32768) and macOS (49152) hand out.
 DERIVED_PORTS = range(20100, 30000)
 
@@ -212,7 +214,9 @@ def explicit_port(engine: str) -> int | None:
             f"{port_variable(engine)} is {text!r}, which is not a port number (1 to 65535).",
             hints=["set it to a number, or unset it"],
         )
-    return project().pins.get(engine).port
+    pins = project().pins
+    pinned = (pins.get(name).port for name in PINNED_AS.get(engine, (engine,)))
+    return next((port for port in pinned if port is not None), None)
 
 
 def derived_port(engine: str) -> int:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 #: The backend for each ``DatabaseWrapper.vendor``, for engines that wrap a built-in one.
 VENDORS = {
+    "mysql": "django.db.backends.mysql",
     "postgresql": "django.db.backends.postgresql",
     "sqlite": "django.db.backends.sqlite3",
 }
@@ -136,6 +137,8 @@ def _vendor(engine: str) -> tuple[str | None, str]:
 
 backendregistry = BackendRegistry(
     {
+        "django.contrib.gis.db.backends.mysql": "django_dbdev.backends.mysql.MySqlBackend",
+        "django.db.backends.mysql": "django_dbdev.backends.mysql.MySqlBackend",
         "django.db.backends.postgresql": "django_dbdev.backends.postgres.PostgresBackend",
         "django.db.backends.sqlite3": "django_dbdev.backends.sqlite.SqliteBackend",
         "django.contrib.gis.db.backends.postgis": "django_dbdev.backends.postgis.PostGisBackend",

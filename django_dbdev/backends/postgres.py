@@ -70,7 +70,8 @@ class PostgresBackend(ServerBackend):
     def files(self) -> PostgresFiles:
         return PostgresFiles(self.tempdata, self.server_name)
 
-    def new_control(self) -> PostgresControl:
+    @cached_property
+    def control(self) -> PostgresControl:
         return PostgresControl(self.files)
 
     def check_pin(self, pin: Pin) -> None:

@@ -51,6 +51,7 @@ from ..records import write_atomically
 LOCK_VERSION = 1
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_SHA512 = re.compile(r"[0-9a-f]{128}")
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!~%-]*")
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _VERSION = re.compile(r"[0-9][A-Za-z0-9.+!]*")
@@ -63,11 +64,15 @@ _EXTENSION = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 @dataclass(frozen=True)
 class LockedFile:
-    """One file of a package. ``size`` in bytes, None where it is not known."""
+    """One file of a package. ``size`` in bytes, None where it is not known.
+
+    It has one of the hashes, ``sha512`` where its registry knows no other; the other is empty.
+    """
 
     name: str
     sha256: str
     size: int | None = None
+    sha512: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ class LockedFiles:
     @cached_property
     def sha256(self) -> str:
         """Names the set, in whichever order."""
-        digests = sorted(file.sha256 for file in self.files)
+        digests = sorted(file.sha256 or file.sha512 for file in self.files)
         return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
     @property
@@ -200,7 +205,8 @@ def _package_table(package: LockedPackage) -> dict[str, Any]:
 def _system_table(file: LockedFile | LockedFiles) -> dict[str, Any]:
     if isinstance(file, LockedFiles):
         return {"source": file.source, "files": [_system_table(part) for part in file.files]}
-    table: dict[str, Any] = {"file": file.name, "sha256": file.sha256}
+    digest = {"sha256": file.sha256} if file.sha256 else {"sha512": file.sha512}
+    table: dict[str, Any] = {"file": file.name, **digest}
     return table if file.size is None else {**table, "size": file.size}
 
 
@@ -320,14 +326,20 @@ class _Parser:
         )
 
     def file(self, value: object, key: str) -> LockedFile:
-        table = self.table(value, key, {"file", "sha256"}, {"size"})
+        kind = "sha512" if isinstance(value, dict) and "sha512" in value else "sha256"
+        table = self.table(value, key, {"file", kind}, {"size"})
         size = table.get("size")
         if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
             raise self.error(f"{key}.size", f"{size!r} is not a number of bytes")
         return LockedFile(
             self.text(table["file"], f"{key}.file", _FILE, "a plain file name"),
-            self.text(table["sha256"], f"{key}.sha256", _SHA256, "64 hexadecimal digits"),
+            self.text(table["sha256"], f"{key}.sha256", _SHA256, "64 hexadecimal digits")
+            if kind == "sha256"
+            else "",
             size,
+            self.text(table["sha512"], f"{key}.sha512", _SHA512, "128 hexadecimal digits")
+            if kind == "sha512"
+            else "",
         )
 
     def table(

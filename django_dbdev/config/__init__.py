@@ -63,6 +63,7 @@ def render(template: str, values: Mapping[str, Any], dirs: Sequence[Path]) -> by
         keep_trailing_newline=True,
     )
     environment.filters["pg_value"] = postgresql_value
+    environment.filters["my_value"] = mysql_value
     try:
         body = environment.get_template(template).render(values).encode()
     except TemplateError as error:
@@ -92,6 +93,19 @@ def postgresql_value(value: object) -> str:
     if isinstance(value, int | float):
         return str(value)
     return "'" + str(value).replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def mysql_value(value: object) -> str:
+    """A value as MariaDB's and MySQL's option files write it: backslashes doubled, in quotes.
+
+    Only the outermost quotes are taken off, so those within need no escape. Source: MySQL
+    documentation, "Using Option Files".
+    """
+    if isinstance(value, bool):
+        return "ON" if value else "OFF"
+    if isinstance(value, int | float):
+        return str(value)
+    return '"' + str(value).replace("\\", "\\\\") + '"'
 
 
 def _inputs(template: str, values: Mapping[str, Any], dirs: Sequence[Path]) -> str:

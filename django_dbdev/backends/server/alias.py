@@ -125,6 +125,13 @@ class ServerAlias(BaseDbdevBackend, ABC):
         """What the alias's settings ask for."""
         return account_of(self.dbsettings, self.alias, self.name_limits)
 
+    def alias_accounts(self) -> list[tuple[str, Account]]:
+        """What each alias on this server asks for."""
+        return [
+            (alias, account_of(conf.database(alias), alias, self.name_limits))
+            for alias in self.server_aliases
+        ]
+
     def accounts(self) -> list[Account]:
         """What the aliases on this server ask for, without repetition.
 
@@ -132,8 +139,7 @@ class ServerAlias(BaseDbdevBackend, ABC):
         """
         accounts: dict[Account, str] = {}
         passwords: dict[str, str] = {}
-        for alias in self.server_aliases:
-            account = account_of(conf.database(alias), alias, self.name_limits)
+        for alias, account in self.alias_accounts():
             if passwords.setdefault(account.user, account.password) != account.password:
                 other = next(name for a, name in accounts.items() if a.user == account.user)
                 raise SharedServerError(

@@ -7,7 +7,6 @@ import time
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -47,8 +46,9 @@ class DatabaseServer(ServerAlias):
 
     # The engine's part.
 
+    @property
     @abstractmethod
-    def new_control(self) -> ServerControl: ...
+    def control(self) -> ServerControl: ...
 
     @abstractmethod
     def series_of(self, version: str) -> str:
@@ -90,10 +90,6 @@ class DatabaseServer(ServerAlias):
         """Whether the server lets its administrator in."""
 
     # One command at a time.
-
-    @cached_property
-    def control(self) -> ServerControl:
-        return self.new_control()
 
     @contextmanager
     def working_alone(self) -> Iterator[None]:
@@ -151,12 +147,11 @@ class DatabaseServer(ServerAlias):
     def check_series(self, toolchain: Toolchain) -> None:
         """Refuse to start a cluster with programs of another series: they cannot read it."""
         if self.files.is_cluster() and not self.made_by(toolchain):
-            series = self.files.cluster_series()
             raise ServerError(
-                f"The cluster in {self.files.datadir} was made by {self.title} {series}; the pin "
+                f"The cluster in {self.files.datadir} was made by {self.made_title()}; the pin "
                 f"({self.pin.requirement}) gives {toolchain.version}, which cannot read it.",
                 hints=[
-                    f'to go on with the data, pin version = "{series}" in [{self.pin.key}]',
+                    f"to go on with the data, pin {self.pin_of_cluster()}",
                     "to move the data along, dump it with the old version and load the dump "
                     "after dbdev_reinit (see dbdev_guide)",
                     "to start empty: dbdev_reinit",
@@ -166,6 +161,14 @@ class DatabaseServer(ServerAlias):
     def made_by(self, toolchain: Toolchain) -> bool:
         """Whether the programs can read the cluster: they are of the series that made it."""
         return self.files.cluster_series() == self.series_of(toolchain.version)
+
+    def made_title(self) -> str:
+        """What made the cluster, as people write it."""
+        return f"{self.title} {self.files.cluster_series()}"
+
+    def pin_of_cluster(self) -> str:
+        """What to write into pyproject.toml for programs that can read the cluster."""
+        return f'version = "{self.files.cluster_series()}" in [{self.pin.key}]'
 
     def stopped_version(self) -> str:
         """The exact version where the programs of the pin made the cluster, else its series."""
@@ -226,18 +229,21 @@ class DatabaseServer(ServerAlias):
     def start(self, toolchain: Toolchain, port: int, *options: str) -> int:
         """Start the server with its configuration brought up to date; its pid."""
         started = time.perf_counter()
+        pid = self.start_silently(toolchain, port, *options)
+        self.reporter.fact(
+            f"Started {self.title} {toolchain.version} on {ports.LOOPBACK}:{port} "
+            f"in {seconds(time.perf_counter() - started)}"
+        )
+        return pid
+
+    def start_silently(self, toolchain: Toolchain, port: int, *options: str) -> int:
         identity = self.choose_identity(
             toolchain, self.tempdata, conf.store(), data=self.files.datadir
         )
         self.configuration(toolchain, port, identity).write(self.files.datadir)
         identity.adopt(self.files.datadir)
         self._write_passfile(port)
-        pid = self.control.start(toolchain, port, identity, *options)
-        self.reporter.fact(
-            f"Started {self.title} {toolchain.version} on {ports.LOOPBACK}:{port} "
-            f"in {seconds(time.perf_counter() - started)}"
-        )
-        return pid
+        return self.control.start(toolchain, port, identity, *options)
 
     def stop(self, server: Running) -> None:
         started = time.perf_counter()

@@ -1,0 +1,1 @@
+"""The parts of the backend for MariaDB and MySQL."""

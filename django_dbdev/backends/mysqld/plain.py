@@ -1,0 +1,225 @@
+"""A dump of MariaDB or MySQL, statement by statement, less what is not one database's.
+
+The statements are carried out by the driver and not by the client program, which would take
+lines such as ``\\! rm …`` for commands to itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ...exceptions import DumpError
+
+# The lexical structure. Source: MySQL documentation, "Language Structure". What stands in a
+# comment that is carried out, /*!50003 …*/ or /*M! …*/, is lexed as if it stood outside.
+_TOKENS = (
+    rb"'(?:[^'\\]++|\\.|'')*+'",
+    rb'"(?:[^"\\]++|\\.|"")*+"',
+    rb"`(?:[^`]++|``)*+`",
+    rb"--(?:[ \t\r][^\n]*+)?(?:\n|\Z)",
+    rb"#[^\n]*+(?:\n|\Z)",
+    rb"/\*(?!M?!)(?:[^*]++|\*(?!/))*+\*/",
+    rb"/\*M?!",
+    rb"\*/",
+)
+_SKIPPED = rb"(?:\s++|" + rb"|".join(_TOKENS[3:6]) + rb")*+"
+_LEADING = re.compile(_SKIPPED, re.DOTALL)
+_DELIMITER = re.compile(rb"DELIMITER[ \t]+(\S+)[^\n]*(?:\n|\Z)", re.IGNORECASE)
+#: The marks of a comment that is carried out, for looking at what is in it.
+_MARKS = re.compile(rb"/\*M?!\d*|\*/")
+
+
+def _pattern(text: bytes) -> re.Pattern[bytes]:
+    """``text`` with a space for any white space, of any case."""
+    return re.compile(text.replace(b" ", rb"\s+"), re.IGNORECASE | re.DOTALL)
+
+
+_NAME = rb"(?:`(?:[^`]|``)*`|[\w$\x80-\xff]+)"
+_USE = _pattern(rb"USE (?P<name>" + _NAME + rb")")
+_DATABASE = _pattern(rb"(?:CREATE|DROP|ALTER) (?:OR REPLACE )?(?:DATABASE|SCHEMA)\b")
+_ACCOUNTS = _pattern(
+    rb"(?:GRANT|REVOKE|SET PASSWORD|SET (?:DEFAULT )?ROLE|FLUSH PRIVILEGES"
+    rb"|(?:CREATE|DROP|ALTER|RENAME) (?:OR REPLACE )?(?:USER|ROLE))\b"
+)
+_SERVER = _pattern(
+    rb"SET (?:@@)?GLOBAL\b|SET @@(?:SESSION ?\. ?)?SQL_LOG_BIN|SET (?:SESSION )?SQL_LOG_BIN"
+    rb"|CHANGE (?:MASTER|REPLICATION)|(?:INSTALL|UNINSTALL) |RESET |PURGE |SHUTDOWN|KILL "
+)
+_CREATE = _pattern(rb"CREATE\b")
+_WHO = rb"(?:'(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.|\"\")*\"|`(?:[^`]|``)*`|[\w$.%-]+)"
+_DEFINER = _pattern(
+    rb"\bDEFINER\s*=\s*(?:CURRENT_USER(?:\(\))?|" + _WHO + rb"(?:\s*@\s*" + _WHO + rb")?)"
+)
+#: Commands for the client program, which the server would not understand.
+_CLIENT = _pattern(rb"(?:SOURCE|SYSTEM|TEE|NOTEE|PAGER|NOPAGER|EDIT|CONNECT|CHARSET|PROMPT)\b")
+
+_DATABASES = "statements on whole databases"
+_RIGHTS = "accounts and privileges"
+_OF_THE_SERVER = "settings and commands of the server"
+_DEFINERS = "definers: who loads it becomes theirs"
+
+
+def head_problem(head: bytes) -> DumpError | None:
+    """Why a text that begins with ``head`` is no dump of MariaDB or MySQL."""
+    start = head[:4096]
+    if b"-- PostgreSQL database" in start:
+        return DumpError("it is a dump of PostgreSQL, not of MariaDB or MySQL")
+    if start.startswith(b"PRAGMA foreign_keys=OFF;"):
+        return DumpError("it is a dump of SQLite, not of MariaDB or MySQL")
+    return None
+
+
+@dataclass(frozen=True)
+class Statement:
+    """:param line: the one that it begins in, counted from 1."""
+
+    text: bytes
+    line: int
+
+
+class Script:
+    """One dump's way through."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        #: What of each kind was left out, or changed.
+        self.left_out: Counter[str] = Counter()
+        self._used: dict[str, None] = {}
+
+    def statements(self, chunks: Iterator[bytes]) -> Iterator[Statement]:
+        """What is carried out, in its order.
+
+        :raises DumpError: when the dump ends too early, has several databases, or commands for
+            the client program.
+        """
+        whole: bool | None = None
+        for text, line in self._split(chunks):
+            leading = _LEADING.match(text)
+            assert leading is not None
+            before = leading.group()
+            if whole is None and re.search(rb"^-- (?:MySQL|MariaDB) dump", before, re.MULTILINE):
+                whole = False
+            if re.search(rb"^-- Dump completed", before, re.MULTILINE):
+                whole = True
+            statement = text[leading.end() :]
+            if not statement:
+                continue
+            kept = self._kept(statement, line + before.count(b"\n"))
+            if kept is not None:
+                yield Statement(kept, line + before.count(b"\n"))
+        if whole is False:
+            raise DumpError(
+                f"{self.label} is not whole: the last line of its program is missing.",
+                hints=["copy or download it again"],
+            )
+
+    def _kept(self, statement: bytes, line: int) -> bytes | None:
+        """What becomes of a statement; None leaves it out."""
+        # Long ones are rows: nothing is looked for beyond their beginning.
+        plain = _MARKS.sub(b" ", statement[:65536]).strip()
+        if found := _USE.match(plain):
+            self._use(found["name"])
+            return None
+        if _CLIENT.match(plain):
+            shown = plain[:60].decode("utf-8", "replace")
+            raise DumpError(
+                f"{self.label} cannot be loaded: line {line}: a command for the client program: "
+                f"{shown}",
+                hints=["it was not written by a dump program; do not trust this file"],
+            )
+        for pattern, kind in (
+            (_DATABASE, _DATABASES),
+            (_ACCOUNTS, _RIGHTS),
+            (_SERVER, _OF_THE_SERVER),
+        ):
+            if pattern.match(plain):
+                self.left_out[kind] += 1
+                return None
+        if _CREATE.match(plain) and (found := _DEFINER.search(statement[:4096])):
+            self.left_out[_DEFINERS] += 1
+            return statement[: found.start()] + statement[found.end() :]
+        return statement
+
+    def _use(self, name: bytes) -> None:
+        text = name.decode("utf-8", "replace").strip("`").replace("``", "`")
+        self._used[text] = None
+        if len(self._used) > 1:
+            raise DumpError(
+                f"{self.label} cannot be loaded: it holds several databases "
+                f"({', '.join(self._used)}, …).",
+                hints=["dump the one: dbdev_createdump, or mariadb-dump with its name alone"],
+            )
+
+    def _split(self, chunks: Iterator[bytes]) -> Iterator[tuple[bytes, int]]:
+        """The statements, without what ends them, with what is before; and their lines."""
+        delimiter = b";"
+        pattern = _until(delimiter)
+        first = next(chunks, b"")
+        buffer = first.removeprefix(b"\xef\xbb\xbf")
+        line, enough, ended = 1, 0, False
+        while True:
+            # An open string is not looked at again before there is twice as much of it.
+            while not ended and len(buffer) < enough:
+                more = next(chunks, None)
+                ended = more is None
+                buffer += more or b""
+            position = 0
+            while True:
+                leading = _LEADING.match(buffer, position)
+                assert leading is not None
+                start = leading.end()
+                command = _DELIMITER.match(buffer, start)
+                if command is not None and (ended or command.group().endswith(b"\n")):
+                    yield buffer[position:start], line
+                    line += buffer.count(b"\n", position, command.end())
+                    position = command.end()
+                    delimiter = command.group(1)
+                    pattern = _until(delimiter)
+                    continue
+                if command is not None or (
+                    not ended and b"DELIMITER".startswith(buffer[start : start + 9].upper())
+                ):
+                    break  # Its line is not all there.
+                found = pattern.match(buffer, start)
+                if found is None:
+                    break
+                yield buffer[position : found.end() - len(delimiter)], line
+                line += buffer.count(b"\n", position, found.end())
+                position = found.end()
+            buffer = buffer[position:]
+            if ended:
+                break
+            enough = max(2 * len(buffer), 1)
+        yield from self._end(buffer, line)
+
+    def _end(self, rest: bytes, line: int) -> Iterator[tuple[bytes, int]]:
+        """The last statement, which need not be ended."""
+        leading = _LEADING.match(rest)
+        assert leading is not None
+        if leading.end() < len(rest):
+            found = _until(b";").match(rest + b"\n;", leading.end())
+            if found is None or found.end() != len(rest) + 2:
+                raise DumpError(
+                    f"{self.label} is not whole: it ends in the middle of a statement.",
+                    hints=["copy or download it again"],
+                )
+        yield rest, line
+
+
+def _until(delimiter: bytes) -> re.Pattern[bytes]:
+    """One statement to its delimiter; no match while a string or comment is open at the end."""
+    end = re.escape(delimiter)
+    # A character that could begin something longer is taken alone only where it does not.
+    plain = rb"[^'\"`#/*\-" + re.escape(delimiter[:1]) + rb"]++"
+    single = (
+        rb"(?!"
+        + end
+        + rb")(?:/(?!\*)|\*(?!/)|-(?!-(?:[ \t\r\n]|\Z))|"
+        + re.escape(delimiter[:1])
+        + rb")"
+    )
+    tokens = (*_TOKENS, plain, single)
+    return re.compile(rb"(?:(?!" + end + rb")(?:" + rb"|".join(tokens) + rb"))*+" + end, re.DOTALL)
