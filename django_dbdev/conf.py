@@ -160,6 +160,11 @@ def path_variable(name: str) -> Path | None:
     return Path(value).expanduser() if value else None
 
 
+def text_variable(name: str) -> str:
+    """An environment variable; empty where it is not set."""
+    return os.environ.get(name, "")
+
+
 def flag(name: str) -> bool:
     """Whether an environment variable such as ``DBDEV_LOCKED`` is switched on."""
     return os.environ.get(name, "").lower() not in {"", "0", "false", "no", "off"}
