@@ -2,8 +2,9 @@
 engine: ''
   # A Django project with ${engine}
 
-  Nix sees only what git knows: run `git add .` where this is a git repository. Then
+  Have it in a git repository: Nix takes what git knows, and else the whole folder, data included.
 
+      git init; git add .
       nix develop
       python manage.py dbdev_init
       python manage.py migrate

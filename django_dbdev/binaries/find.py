@@ -262,9 +262,7 @@ class _Search:
         bindir = self.sources.bindir
         if bindir is None or self.engine.server in self.sources.executables:
             return False
-        keep_from_collection(
-            bindir, self.sources.prefix / self._link_name("nix"), self.reporter
-        )
+        keep_from_collection(bindir, self.sources.prefix / self._link_name("nix"), self.reporter)
         entry = self._entry()
         if entry is None or not entry.satisfies(self.requirement):
             if self.sources.locked:

@@ -42,6 +42,4 @@ def keep_from_collection(path: Path, link: Path, reporter: Reporter) -> None:
         run(Command(Path(program), args))
     except ProgramError as error:
         reason = (error.output.strip().splitlines() or [error.message])[-1]
-        reporter.warning(
-            f"nix-collect-garbage may take {kept} while the project uses it: {reason}"
-        )
+        reporter.warning(f"nix-collect-garbage may take {kept} while the project uses it: {reason}")

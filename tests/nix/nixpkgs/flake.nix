@@ -259,6 +259,12 @@
           autoPatchelfHook = library "auto-patchelf-hook";
         }
         // genAttrs [
+          "python311"
+          "python312"
+          "python313"
+          "python314"
+        ] (_: python3)
+        // genAttrs [
           "libkrb5"
           "libxml2"
           "libxslt"
