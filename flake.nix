@@ -45,6 +45,13 @@
           src = ./example;
           packages = [ pkgs.python3 ];
         };
+        # The example alone, with this django_dbdev.
+        example = self.lib.mkShell {
+          inherit pkgs;
+          src = ./example;
+          python = pkgs.python3;
+          pythonPackages = ps: [ ps.psycopg ];
+        };
       });
 
       templates = {

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
@@ -15,6 +14,7 @@ from ruamel.yaml import YAML
 from django_dbdev.environment.rendering import FLAKE, KINDS
 
 from .conftest import Project, ProjectFactory
+from .workflows import run_steps, steps
 
 EXAMPLE_LOCK = Path(__file__).parent.parent / "example" / "dbdev.lock"
 FILES = {kind: [file.path for file in described.files] for kind, described in KINDS.items()}
@@ -23,33 +23,6 @@ FILES = {kind: [file.path for file in described.files] for kind, described in KI
 def generated(project: Project, kind: str) -> Path:
     project.manage("dbdev_generate", kind).ok()
     return project.root / FILES[kind][0]
-
-
-def steps(workflow: Path, job: str) -> list[str]:
-    """What a job of a generated workflow runs, in the runner's shell."""
-    content: dict[str, Any] = YAML(typ="safe").load(workflow.read_text())
-    described = content["jobs"][job]["steps"] if "jobs" in content else content[job]["script"]
-    return [s["run"] if isinstance(s, dict) else s for s in described if "uses" not in s]
-
-
-def run_steps(project: Project, commands: list[str], cwd: Path, **environment: str) -> str:
-    """As the runners do: each step by a shell that stops at the first failure."""
-    said = ""
-    bin = Path(sys.executable).parent
-    env = project.env(**environment)
-    for command in commands:
-        done = subprocess.run(
-            ["bash", "-eo", "pipefail", "-c", command],
-            cwd=cwd,
-            env={**env, "PATH": f"{bin}:{env['PATH']}"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        said += done.stdout
-        assert done.returncode == 0, f"{command}\n{done.stdout}"
-    return said
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -205,7 +178,7 @@ def test_what_the_workflow_runs_works(project: Project, kind: str) -> None:
         """,
     )
     commands = steps(generated(project, kind), "pip")
-    said = run_steps(project, commands, project.root)
+    said = run_steps(commands, project.root, project.env())
     assert "Ran 1 test" in said
     assert list(project.root.glob("dbdev_tempdata/*.log"))
 
