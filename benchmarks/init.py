@@ -1,6 +1,6 @@
 """What ``dbdev_init`` and its siblings cost: ``python -m benchmarks.init [--rounds N] [--json]``.
 
-With a warm store, alternating in one run:
+With a warm store, alternating in one run, on a project as ``startproject`` makes it:
 
 - a bare shell script with the same programs: initdb, pg_ctl -w start, createuser, createdb;
 - ``manage.py dbdev_init`` on a project that has never been initialised;
@@ -37,6 +37,13 @@ from .harness import (
 )
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "example"
+#: What turns the project that ``startproject`` makes into one with our server.
+SETTINGS = """
+from django_dbdev.backends.postgres import DBSETTINGS
+INSTALLED_APPS += ["django_dbdev"]
+DATABASES = {"default": DBSETTINGS}
+"""
+PIN = '[tool.django_dbdev.postgresql]\nversion = "18"\n'
 
 BARE = """
 set -e
@@ -48,8 +55,9 @@ set -e
 
 
 class Bench:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, template: Path) -> None:
         self.folder = folder
+        self.template = template
         self.env = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("DBDEV_", "PG", "PYTHON"))},
             "DBDEV_STORE": str(folder / "store"),
@@ -67,7 +75,7 @@ class Bench:
     def new_project(self, name: str) -> Path:
         project = self.folder / name
         ignore = shutil.ignore_patterns("dbdev_tempdata", "__pycache__")
-        shutil.copytree(EXAMPLE, project, ignore=ignore)
+        shutil.copytree(self.template, project, ignore=ignore)
         return project
 
     def locked_project(self, name: str) -> Path:
@@ -168,6 +176,18 @@ class Bench:
             time.sleep(0.005)
 
 
+def started_project(folder: Path) -> Path:
+    """A project as ``startproject`` makes it, with what the README says."""
+    folder.mkdir()
+    command = [sys.executable, "-m", "django", "startproject", "shop", str(folder)]
+    subprocess.run(command, check=True)
+    with (folder / "shop" / "settings.py").open("a") as settings:
+        settings.write(SETTINGS)
+    (folder / "pyproject.toml").write_text(PIN)
+    shutil.copy(EXAMPLE / "dbdev.lock", folder)
+    return folder
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -201,10 +221,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--folder", type=Path, help="where to work; default: a temporary one")
+    parser.add_argument("--example", action="store_true", help="with the example's many apps")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="dbdev-bench-", dir=options.folder))
     try:
-        bench = Bench(folder)
+        template = EXAMPLE if options.example else started_project(folder / "template")
+        bench = Bench(folder, template)
         measured = alternate(
             {
                 "bare script": bench.bare,

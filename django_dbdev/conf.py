@@ -110,22 +110,34 @@ def _stamp(root: Path) -> tuple[int, int]:
     return (status.st_mtime_ns, status.st_size)
 
 
+def pyproject() -> dict[str, Any]:
+    """The project's whole pyproject.toml; empty where there is none.
+
+    :raises ConfigurationError: when it is not TOML, or cannot be read.
+    """
+    root, _ = project_root()
+    return _read_pyproject(root / "pyproject.toml", _stamp(root))
+
+
 @lru_cache(maxsize=8)
 def _read_pins(pyproject: Path, stamp: tuple[int, int]) -> Pins:
+    tool = _read_pyproject(pyproject, stamp).get("tool", {})
+    if not isinstance(tool, dict):
+        raise PinError(pyproject, "tool", "must be a table")
+    return parse_pins(tool.get("django_dbdev", {}), pyproject)
+
+
+def _read_pyproject(pyproject: Path, stamp: tuple[int, int]) -> dict[str, Any]:
     if stamp == (0, 0):
-        return Pins()
+        return {}
     try:
-        content = tomllib.loads(pyproject.read_text("utf-8"))
+        return tomllib.loads(pyproject.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(
             f"{pyproject} is not valid TOML: {error}", hints=["mend the file and run this again"]
         ) from None
     except OSError as error:
         raise ConfigurationError(f"{pyproject} cannot be read: {error.strerror}") from None
-    tool = content.get("tool", {})
-    if not isinstance(tool, dict):
-        raise PinError(pyproject, "tool", "must be a table")
-    return parse_pins(tool.get("django_dbdev", {}), pyproject)
 
 
 def setting(name: str, default: Any = None) -> Any:
@@ -158,6 +170,11 @@ def path_variable(name: str) -> Path | None:
     """An environment variable that holds a path; None where it is not set."""
     value = os.environ.get(name)
     return Path(value).expanduser() if value else None
+
+
+def text_variable(name: str) -> str:
+    """An environment variable; empty where it is not set."""
+    return os.environ.get(name, "")
 
 
 def flag(name: str) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psutil
+import psycopg
 import pytest
 
 from tests.conftest import Project
@@ -190,7 +191,8 @@ def test_its_output_may_be_piped_and_the_pipe_closed(stopped: Project) -> None:
     # Else that line is the one that finds the pipe closed, perhaps before the query is answered.
     assert "Press Ctrl-C" in command.stdout.readline()
     command.stdout.close()
-    with pytest.raises(Exception, match="does_not_exist"):
+    # Its log line ends the server, sometimes before the answer is here.
+    with pytest.raises(psycopg.Error, match="does_not_exist|closed the connection"):
         stopped.query("SELECT * FROM does_not_exist")
     assert command.wait(30) != 0
     assert ended_clean(stopped)

@@ -47,6 +47,11 @@ class Engine:
         """The environment variable by which a Nix shell tells where its programs are."""
         return f"DBDEV_{self.name.upper()}_BINDIR"
 
+    @property
+    def provider_variable(self) -> str:
+        """The one by which it tells who provides them."""
+        return f"DBDEV_{self.name.upper()}_PROVIDER"
+
     def parse_version(self, text: str) -> str | None:
         """The version in what the server says, in the form of PEP 440; None without one.
 

@@ -20,12 +20,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .. import conf
 from ..exceptions import LockError, NoToolchainError, ToolchainError
 from ..pins import CHANNEL, Requirement
 from ..records import write_atomically
 from ..reporting import SILENT, Reporter
 from .engines import Engine, get_engine
 from .lock import Lock, LockedEngine, LockedPackage, read_lock, write_lock
+from .nix import keep_from_collection
 from .packagers import Tiers, packagers
 from .programs import host_key, require_extensions
 from .providers.base import Declined, Packager, Provider
@@ -139,7 +141,7 @@ class _Search:
 
     def find(self) -> Found:
         if explicit := self._explicit():
-            return self._found(explicit, locked=False)
+            return self._found(explicit, locked=self._check_exported(explicit))
         entry = self._entry()
         satisfied = entry is not None and entry.satisfies(self.requirement)
         toolchain: Toolchain | None = None
@@ -232,7 +234,8 @@ class _Search:
         if self.engine.server in sources.executables:
             yield Executables(self.engine, sources.executables, sources.lock.parent)
         if sources.bindir is not None:
-            yield Bindir(self.engine, sources.bindir)
+            origin = conf.text_variable(self.engine.provider_variable)
+            yield Bindir(self.engine, sources.bindir, origin)
 
     def _explicit(self) -> Toolchain | None:
         for provider in self._explicit_providers():
@@ -252,6 +255,37 @@ class _Search:
                 # The setting speaks for the engine; this alias has a pin of its own.
                 self._decline(provider.name, declined)
         return None
+
+    def _check_exported(self, toolchain: Toolchain) -> bool:
+        """Whether what a shell exports is what the lock has: the lock may be newer than the shell.
+
+        :raises LockError: when ``locked``, and it is not.
+        """
+        bindir = self.sources.bindir
+        if bindir is None or self.engine.server in self.sources.executables:
+            return False
+        keep_from_collection(bindir, self.sources.prefix / self._link_name("nix"), self.reporter)
+        entry = self._entry()
+        if entry is None or not entry.satisfies(self.requirement):
+            if self.sources.locked:
+                raise self._lock_error(entry)
+            return False
+        if any(package.version == toolchain.version for package in entry.packages):
+            return True
+        problem = (
+            f"{self.engine.bindir_variable} leads to {self.engine.title} {toolchain.version}, "
+            f"and {self.sources.lock} has {entry.version}"
+        )
+        if self.sources.locked:
+            raise LockError(
+                f"{problem}.",
+                hints=[
+                    "leave the shell and enter it again: it reads the lock when it starts",
+                    "or lock what it has: pin that version and run `python manage.py dbdev_lock`",
+                ],
+            )
+        self.reporter.warning(f"{problem}: enter the shell again to have what is locked.")
+        return False
 
     def _overlaid(self, toolchain: Toolchain) -> Toolchain:
         """With the client programs that settings name, where they do not name the server."""

@@ -30,7 +30,7 @@ def is_current(
     if rendered is None:
         return False
     head, _, body = rendered.partition(b"\n")
-    wanted = _HEADER.format(_inputs(template, values, dirs), _digest(body))
+    wanted = _HEADER.format(_inputs(template, values, dirs), digest(body))
     return head == wanted.rstrip("\n").encode()
 
 
@@ -78,7 +78,7 @@ def render(template: str, values: Mapping[str, Any], dirs: Sequence[Path]) -> by
         raise ConfigurationError(
             f"The template {template} cannot be rendered: {type(error).__name__}: {error}"
         ) from None
-    header = _HEADER.format(_inputs(template, values, dirs), _digest(body))
+    header = _HEADER.format(_inputs(template, values, dirs), digest(body))
     return header.encode() + body
 
 
@@ -120,5 +120,6 @@ def _inputs(template: str, values: Mapping[str, Any], dirs: Sequence[Path]) -> s
     return state.hexdigest()[:16]
 
 
-def _digest(content: bytes) -> str:
+def digest(content: bytes) -> str:
+    """A short name of the bytes, for the headers of rendered files. Hexadecimal."""
     return hashlib.sha256(content).hexdigest()[:16]

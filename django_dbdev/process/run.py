@@ -39,6 +39,8 @@ _KEPT_LINES = 15
 _PATIENCE = 5.0
 _INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
+#: One fork at a time: filelock refuses a second one meanwhile (on Python 3.12 and later).
+_forking = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -206,20 +208,21 @@ def _start(command: Command, identity: Identity, *, ends_with_us: bool, **how: A
         "ignore", r"This process .* is multi-threaded, use of fork", DeprecationWarning, "sh"
     )
     try:
-        return sh.Command(str(command.program))(
-            *command.args,
-            _env=command.full_environment(),
-            _cwd=None if command.cwd is None else str(command.cwd),
-            _preexec_fn=_preparation(identity, ends_with_us),
-            _ok_code=_ANY_STATUS,
-            _bg=True,
-            _bg_exc=False,
-            _tty_out=False,
-            _encoding="utf-8",
-            _decode_errors="replace",
-            _return_cmd=True,
-            **how,
-        )
+        with _forking:
+            return sh.Command(str(command.program))(
+                *command.args,
+                _env=command.full_environment(),
+                _cwd=None if command.cwd is None else str(command.cwd),
+                _preexec_fn=_preparation(identity, ends_with_us),
+                _ok_code=_ANY_STATUS,
+                _bg=True,
+                _bg_exc=False,
+                _tty_out=False,
+                _encoding="utf-8",
+                _decode_errors="replace",
+                _return_cmd=True,
+                **how,
+            )
     except sh.CommandNotFound:
         raise ProgramError(
             f"{command.program} does not exist or is not executable.", status=127

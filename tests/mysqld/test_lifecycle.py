@@ -349,8 +349,8 @@ def test_a_killed_command_is_made_good_by_the_next(
 def test_aliases_with_one_port_share_one_server(new_mysql: MySqlFactory) -> None:
     project = new_mysql(
         settings="""
-        DATABASES["audit"] = {**DBSETTINGS, "NAME": "audit", "USER": "auditor",
-                              "PASSWORD": "secret"}
+        AUDITOR = {"NAME": "audit", "USER": "auditor", "PASSWORD": "secret"}
+        DATABASES["audit"] = {**DBSETTINGS, **AUDITOR}
         DATABASES["apart"] = {**DBSETTINGS, "PORT": DBSETTINGS["PORT"] + 1}
         """
     )

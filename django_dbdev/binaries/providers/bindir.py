@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +21,14 @@ from .base import Declined
 
 @dataclass(frozen=True)
 class Bindir:
-    """The folder that the environment names, ``DBDEV_POSTGRESQL_BINDIR`` and its like."""
+    """The folder that the environment names, ``DBDEV_POSTGRESQL_BINDIR`` and its like.
+
+    :param origin: where its programs come from, in the words of the shell that names it.
+    """
 
     engine: Engine
     folder: Path
+    origin: str = ""
 
     @property
     def name(self) -> str:
@@ -37,13 +42,24 @@ class Bindir:
         version = ask_version(self.engine, programs[self.engine.server], {})
         if not requirement.matches(version):
             raise Declined(f"{self.folder} has {self.engine.title} {version}")
-        require_extensions(self.engine, programs, {}, requirement.extensions)
+        require_extensions(
+            self.engine, programs, {}, requirement.extensions, self._sharedir(programs)
+        )
         required = {name: programs[name] for name in self.engine.required}
         return Toolchain(
             engine=self.engine.name,
             version=version,
-            provider=self.name,
+            provider=f"{self.origin} ({self.name})" if self.origin else self.name,
             programs=programs,
             digest=installation_digest(required),
             prefix=self.folder.parent,
         )
+
+    def _sharedir(self, programs: Mapping[str, Path]) -> Path | None:
+        """Where shared files are, for builds without the program that tells: nixpkgs' have none."""
+        if self.engine.config_program in programs:
+            return None
+        share = self.folder.resolve().parent / "share"
+        folders = (share / self.engine.name, share)
+        extensions = Path(self.engine.extension_file).parent
+        return next((folder for folder in folders if (folder / extensions).is_dir()), None)

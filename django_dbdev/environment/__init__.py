@@ -1,0 +1,1 @@
+"""Files that give a project its environment elsewhere: Nix, direnv, CI, containers."""

@@ -1,0 +1,92 @@
+"""From the project's settings and pins to what its generated files say. All of it is pure."""
+
+from __future__ import annotations
+
+import posixpath
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..pins import Pins, Requirement
+from .layout import Layout
+
+#: Django's vendors, the package on the index and in nixpkgs that drives each.
+_DRIVERS = {"postgresql": ("psycopg[binary]", "psycopg"), "mysql": ("mysqlclient", "mysqlclient")}
+
+
+@dataclass(frozen=True)
+class Database:
+    """An alias whose database is on a server of this project's.
+
+    :param vendor: as Django calls it ("postgresql", "mysql").
+    """
+
+    alias: str
+    vendor: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """What the templates are rendered from.
+
+    :param requirements: the pins, in words such as "postgresql 18 with pg_trgm"; one line each.
+    :param init: the arguments of manage.py that make every server, one command for each.
+    :param start: those that start them again.
+    :param nix_packages: what the project imports, by the names of nixpkgs' Python packages.
+    :param install: the arguments of ``pip install``.
+    :param logs: a glob of the servers' logs, seen from the repository's folder.
+    """
+
+    layout: Layout
+    requirements: tuple[str, ...]
+    init: tuple[str, ...]
+    start: tuple[str, ...]
+    test: str
+    install: str
+    nix_packages: tuple[str, ...]
+    logs: str
+
+    @property
+    def python_attribute(self) -> str:
+        """nixpkgs' attribute for the project's Python, such as "python312"."""
+        return f"python{self.layout.python.replace('.', '')}"
+
+    @property
+    def prefix(self) -> str:
+        """The project's folder, seen from the repository, for paths: empty or "folder/"."""
+        return "" if self.layout.folder == "." else f"{self.layout.folder}/"
+
+    @property
+    def enter(self) -> str:
+        """The shell's command that goes from the repository's folder to the project's."""
+        return f"cd {shlex.quote(self.layout.folder)}"
+
+
+def build_model(layout: Layout, pins: Pins, databases: Sequence[Database], tempdata: str) -> Model:
+    """
+    :param databases: one for each server.
+    :param tempdata: the folder of all state, seen from the project's folder, or absolute.
+    """
+    manage = f"python {shlex.quote(layout.manage)}"
+    vendors = tuple(dict.fromkeys(database.vendor for database in databases))
+    drivers = [_DRIVERS[vendor] for vendor in vendors if vendor in _DRIVERS]
+    fallback = ("django_dbdev", *(driver for driver, _ in drivers))
+    return Model(
+        layout=layout,
+        requirements=tuple(" ".join(str(r).split()) for r in _requirements(pins)),
+        init=tuple(f"{manage} dbdev_init --locked{_option(d)}" for d in databases),
+        start=tuple(f"{manage} dbdev_startserver{_option(d)}" for d in databases),
+        test="python -m pytest" if layout.pytest else f"{manage} test",
+        install=" ".join(layout.install or map(shlex.quote, fallback)),
+        nix_packages=tuple(attribute for _, attribute in drivers),
+        logs=posixpath.normpath(posixpath.join(layout.folder, tempdata, "*.log")),
+    )
+
+
+def _requirements(pins: Pins) -> list[Requirement]:
+    found = [pin.requirement for pin in pins if pin.requirement.engine != "sqlite"]
+    return list(dict.fromkeys(found))
+
+
+def _option(database: Database) -> str:
+    return "" if database.alias == "default" else f" --database {shlex.quote(database.alias)}"

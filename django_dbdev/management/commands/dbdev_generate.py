@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import sys
+import time
+from argparse import ArgumentParser
+from pathlib import Path
+
+from django.core.management.base import CommandError
+from django.db import connections
+
+from ... import conf
+from ...environment.files import plan, write
+from ...environment.layout import read_layout, repository_of
+from ...environment.model import Database, Model, build_model
+from ...environment.rendering import KINDS
+from ...registry import backendregistry
+from ...reporting import seconds
+from ._base import BaseDbdevCommand
+
+
+class Command(BaseDbdevCommand):
+    help = (
+        "Write files that give colleagues and CI the pinned servers: Nix, direnv, CI, containers."
+    )
+    prints_result = True
+
+    def add_extra_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "kind",
+            choices=list(KINDS),
+            help="; ".join(f"{name}: {kind.help}" for name, kind in KINDS.items()),
+        )
+        how = parser.add_mutually_exclusive_group()
+        how.add_argument(
+            "--check",
+            action="store_true",
+            help="Write nothing; fail with a diff when a file is not what would be generated.",
+        )
+        how.add_argument(
+            "--stdout",
+            action="store_true",
+            # Django's own option of that name is the command's output.
+            dest="printed",
+            help="Print instead of writing.",
+        )
+        how.add_argument("--force", action="store_true", help="Replace files that were edited.")
+
+    def dbdev_handle(self) -> None:
+        started = time.perf_counter()
+        root = conf.project_root()[0]
+        kind = self.options["kind"]
+        planned = plan(kind, self._model(root), root, repository_of(root))
+        if self.options["printed"]:
+            for file in planned:
+                self.stdout.write(file.text, ending="")
+        elif self.options["check"]:
+            differences = "".join(file.diff() for file in planned)
+            if differences:
+                self.stdout.write(differences)
+                raise CommandError(
+                    f"{kind} is out of date.\nhint: dbdev_generate {kind} writes it anew"
+                )
+            self.reporter.fact(f"{', '.join(str(f.path) for f in planned)}: up to date")
+        else:
+            written = write(planned, force=self.options["force"])
+            took = seconds(time.perf_counter() - started)
+            for file in planned:
+                if file.path in written:
+                    self.reporter.fact(f"Generated {file.path} in {took}")
+                else:
+                    self.reporter.fact(f"{file.path} is up to date")
+            if KINDS[kind].follow:
+                self.reporter.fact(f"Next: {KINDS[kind].follow}")
+
+    def _model(self, root: Path) -> Model:
+        script = Path(sys.argv[0]).resolve()
+        manage = script if script.name == "manage.py" else root / "manage.py"
+        tempdata = conf.tempdata()
+        shown = tempdata.relative_to(root) if tempdata.is_relative_to(root) else tempdata
+        return build_model(
+            read_layout(root, manage, conf.pyproject()),
+            conf.project().pins,
+            self._databases(),
+            shown.as_posix(),
+        )
+
+    def _databases(self) -> list[Database]:
+        """One alias for each server with programs that are pinned, "default" first."""
+        settings = conf.databases()
+        found: dict[str, Database] = {}
+        for alias in sorted(settings, key=lambda name: name != "default"):
+            if backendregistry.for_engine(settings[alias]["ENGINE"]).has_lock:
+                server = backendregistry.server_of(alias, settings)
+                found.setdefault(server.name, Database(alias, connections[alias].vendor))
+        return list(found.values())

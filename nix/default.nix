@@ -1,0 +1,123 @@
+# The library: from a project's pyproject.toml and dbdev.lock to its programs and its shell.
+#
+#     django_dbdev.lib.mkShell { inherit pkgs; src = ./.; }
+let
+  engines = {
+    postgresql = import ./postgresql.nix;
+    mariadb = import ./mariadb.nix;
+    mysql = import ./mysql.nix;
+  };
+
+  # A package that is passed: for each engine by its name, or one for the only engine.
+  packageFor =
+    requirements: package: name:
+    if package == null || !(package ? outPath || package ? type) then
+      (if package == null then { } else package).${name} or null
+    else if builtins.length (builtins.attrNames requirements) == 1 then
+      package
+    else
+      throw "django_dbdev: this project has several engines. Say which one the package is for: { package.${name} = …; }.";
+
+  # What a project asks for, by engine; engines of custom backends are their own affair.
+  requirements = src: builtins.intersectAttrs engines (import ./project.nix src);
+
+  # { postgresql = { package, provider, version, bindir, … }; … }
+  programs =
+    {
+      pkgs,
+      src,
+      package ? null,
+    }:
+    let
+      asked = requirements src;
+    in
+    builtins.mapAttrs (
+      name: requirement:
+      import ./programs.nix {
+        inherit pkgs requirement;
+        engine = engines.${name};
+        package = packageFor asked package name;
+      }
+    ) asked;
+
+  # What tells django_dbdev where the programs are: absolute paths in the store, and nothing that
+  # depends on where the project lies.
+  environmentOf =
+    found:
+    builtins.foldl' (
+      all: one:
+      all
+      // {
+        "DBDEV_${one.variable}_BINDIR" = one.bindir;
+        "DBDEV_${one.variable}_VERSION" = one.version;
+        "DBDEV_${one.variable}_PROVIDER" = one.provider;
+      }
+    ) { } (builtins.attrValues found);
+
+  # django_dbdev for a set of Python packages such as pkgs.python3Packages.
+  pythonPackage = import ./python-package.nix;
+in
+{
+  inherit engines programs pythonPackage;
+
+  environment = arguments: environmentOf (programs arguments);
+
+  # A check for each engine of a project: it runs the very programs that the shell would have.
+  checks =
+    {
+      pkgs,
+      src,
+      package ? null,
+    }@arguments:
+    let
+      found = programs arguments;
+    in
+    builtins.mapAttrs (
+      name: requirement:
+      engines.${name}.check {
+        inherit pkgs;
+        inherit (requirement) extensions;
+        programs = found.${name};
+      }
+    ) (requirements src);
+
+  # pkgs.mkShell with a project's programs on PATH and in the environment. Everything that is not
+  # named here is handed on to pkgs.mkShell.
+  #
+  # `python`, such as pkgs.python3, adds that Python with django_dbdev and `pythonPackages`;
+  # without it the project brings its own, in a virtual environment for example.
+  mkShell =
+    {
+      pkgs,
+      src,
+      package ? null,
+      python ? null,
+      pythonPackages ? (_: [ ]),
+      packages ? [ ],
+      ...
+    }@arguments:
+    let
+      found = programs { inherit pkgs src package; };
+    in
+    pkgs.mkShell (
+      environmentOf found
+      // builtins.removeAttrs arguments [
+        "pkgs"
+        "src"
+        "package"
+        "python"
+        "pythonPackages"
+      ]
+      // {
+        packages =
+          map (one: one.package) (builtins.attrValues found)
+          ++ (
+            if python == null then
+              [ ]
+            else
+              [ (python.withPackages (ps: [ (pythonPackage ps) ] ++ pythonPackages ps)) ]
+          )
+          ++ packages;
+      }
+    );
+}
