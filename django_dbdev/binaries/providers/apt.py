@@ -145,13 +145,19 @@ class AptProvider:
         from ..apt import AptError
 
         self._packages().require_apt()
+        suites = self.suites or tuple(filter(None, [codename()]))
+        if not suites:
+            raise Declined(
+                "this system does not tell which release it is",
+                hints=["name a suite: [tool.django_dbdev.apt] suite"],
+            )
         found: list[Release] = []
         reasons: list[str] = []
-        for suite in self.suites or (codename(),):
+        for suite in suites:
             try:
                 releases, lacking = self._releases_of(suite, requirement)
             except AptError as error:
-                raise Declined(f"{suite or 'apt'}: {error.reason}", hints=error.hints) from None
+                raise Declined(f"{suite}: {error.reason}", hints=error.hints) from None
             known = {release.version for release in found}
             found += (release for release in releases if release.version not in known)
             reasons += lacking or ([] if releases else [f"{suite} has no {self.engine.title}"])
