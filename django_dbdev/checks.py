@@ -134,7 +134,7 @@ def _backend(alias: str, databases: Mapping[str, Mapping[str, Any]]) -> BaseDbde
 
 def _is_here(backend: BaseDbdevBackend) -> bool:
     """Whether the alias's server is one that the backend starts."""
-    return str(backend.dbsettings.get("HOST") or "") in backend.hosts
+    return backend.is_here(str(backend.dbsettings.get("HOST") or ""))
 
 
 def _keeps_out_of_git(folder: Path) -> bool:

@@ -11,6 +11,8 @@
     version = "15"                  # what one alias has differently; the rest is inherited
     [tool.django_dbdev.apt]
     suite = "trixie"                # or several, in the order in which they are asked
+    [tool.django_dbdev.conda]
+    channel = "conda-forge"
 
 Everything here is a pure function of the parsed table.
 """
@@ -31,8 +33,10 @@ ENGINES = ("postgresql", "mariadb", "mysql", "sqlite")
 _KEYS = ("version", "extensions", "settings", "port")
 _PREFIX = re.compile(r"\d+(\.\d+)*")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+#: conda's channel where none is named.
+CHANNEL = "conda-forge"
 #: Tables that are no engine's.
-_OTHER_TABLES = ("databases", "apt")
+_OTHER_TABLES = ("databases", "apt", "conda")
 _SUITE = re.compile(r"[a-z0-9][a-z0-9._+-]*")
 
 SettingValue = str | int | float | bool
@@ -86,11 +90,13 @@ class Pins:
     """All pins of a project: by engine, and by alias and engine where an alias differs.
 
     ``suites`` are those of Debian or Ubuntu to look in; the system's own where it is empty.
+    ``channel`` is conda's, by its name or its place.
     """
 
     engines: Mapping[str, Pin] = field(default_factory=dict)
     databases: Mapping[str, Mapping[str, Pin]] = field(default_factory=dict)
     suites: tuple[str, ...] = ()
+    channel: str = CHANNEL
 
     def get(self, engine: str, alias: str | None = None) -> Pin:
         """The pin of ``engine`` for ``alias``; one that asks for nothing where none stands."""
@@ -126,7 +132,26 @@ def parse_pins(table: object, source: Path) -> Pins:
             pin = _parse_pin(engine, {**inherited, **own}, source, prefix)
             databases.setdefault(alias, {})[engine] = pin
     apt = _table(tables.get("apt", {}), source, f"{TABLE}.apt")
-    return Pins(engines, databases, _parse_apt(apt, source, f"{TABLE}.apt"))
+    conda = _table(tables.get("conda", {}), source, f"{TABLE}.conda")
+    return Pins(
+        engines,
+        databases,
+        _parse_apt(apt, source, f"{TABLE}.apt"),
+        _parse_conda(conda, source, f"{TABLE}.conda"),
+    )
+
+
+def _parse_conda(table: Mapping[str, Any], source: Path, key: str) -> str:
+    _known_keys(table, ("channel",), source, key)
+    channel = table.get("channel", CHANNEL)
+    if not isinstance(channel, str) or not channel.strip() or any(ord(c) <= 32 for c in channel):
+        raise PinError(
+            source,
+            f"{key}.channel",
+            f"{channel!r} is not the name of a channel",
+            hints=[f'example: "{CHANNEL}"'],
+        )
+    return channel
 
 
 def _parse_apt(table: Mapping[str, Any], source: Path, key: str) -> tuple[str, ...]:

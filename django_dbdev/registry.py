@@ -85,7 +85,7 @@ class BackendRegistry(Mapping[str, "type[BaseDbdevBackend]"]):
             settings = databases[other]
             if other != alias and not self._serves(settings["ENGINE"], backend):
                 continue
-            servers.setdefault(_place(settings), []).append(other)
+            servers.setdefault(backend.place(settings), []).append(other)
         for index, aliases in enumerate(servers.values()):
             if alias in aliases:
                 suffix = f"-{aliases[0]}" if index else ""
@@ -103,12 +103,6 @@ class BackendRegistry(Mapping[str, "type[BaseDbdevBackend]"]):
         if isinstance(backend, str):
             return backend
         return f"{backend.__module__}.{backend.__qualname__}"
-
-
-def _place(settings: Mapping[str, Any]) -> tuple[str, str]:
-    """HOST and PORT; ``localhost`` is one name of the address on which servers listen."""
-    host = str(settings.get("HOST") or "")
-    return ("127.0.0.1" if host == "localhost" else host, str(settings.get("PORT") or ""))
 
 
 def _import(engine: str, path: str) -> type[BaseDbdevBackend]:
@@ -141,6 +135,7 @@ backendregistry = BackendRegistry(
         "django.db.backends.mysql": "django_dbdev.backends.mysql.MySqlBackend",
         "django.db.backends.postgresql": "django_dbdev.backends.postgres.PostgresBackend",
         "django.db.backends.sqlite3": "django_dbdev.backends.sqlite.SqliteBackend",
+        "django.contrib.gis.db.backends.spatialite": "django_dbdev.backends.sqlite.SqliteBackend",
         "django.contrib.gis.db.backends.postgis": "django_dbdev.backends.postgis.PostGisBackend",
     }
 )

@@ -192,7 +192,7 @@ def test_its_output_may_be_piped_and_the_pipe_closed(stopped: Project) -> None:
     assert "Press Ctrl-C" in command.stdout.readline()
     command.stdout.close()
     # Its log line ends the server, sometimes before the answer is here.
-    with pytest.raises(psycopg.Error, match="does_not_exist|closed the connection"):
+    with pytest.raises(psycopg.Error, match=r"does_not_exist|closed the connection"):
         stopped.query("SELECT * FROM does_not_exist")
     assert command.wait(30) != 0
     assert ended_clean(stopped)

@@ -93,6 +93,11 @@ class Case:
 
     def settings(self) -> str:
         more = ""
+        if self.module == "mysql":
+            more = (
+                "import pymysql\npymysql.version_info = (2, 2, 1, 'final', 0)\n"
+                "pymysql.install_as_MySQLdb()"
+            )
         if self.geo:
             more = (
                 f"from django_dbdev.backends.{self.module} import geo_libraries\n"

@@ -72,6 +72,8 @@ def test_an_alias_inherits_what_it_does_not_say() -> None:
         ({"postgresql": {"port": 65536}}, "postgresql.port", "port number"),
         ({"postgres": {}}, "tool.django_dbdev.postgres", "tool.django_dbdev.postgresql"),
         ({"databases": {"x": {"mysq": {}}}}, "databases.x.mysq", "did you mean"),
+        ({"conda": {"channel": ["x"]}}, "tool.django_dbdev.conda.channel", "name of a channel"),
+        ({"conda": {"chanel": "x"}}, "tool.django_dbdev.conda.chanel", "did you mean channel?"),
         ({"apt": {"suites": "sid"}}, "tool.django_dbdev.apt.suites", "did you mean suite?"),
         ({"apt": {"suite": 13}}, "tool.django_dbdev.apt.suite", "must be a string or a list"),
         ({"apt": {"suite": ["sid", "../x"]}}, "tool.django_dbdev.apt.suite", "name of a suite"),

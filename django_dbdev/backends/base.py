@@ -151,6 +151,16 @@ class BaseDbdevBackend:
 
     # Helpers.
 
+    @classmethod
+    def place(cls, settings: Mapping[str, Any]) -> tuple[str, str]:
+        """HOST and PORT; ``localhost`` is one name of the address on which servers listen."""
+        host = str(settings.get("HOST") or "")
+        return ("127.0.0.1" if host == "localhost" else host, str(settings.get("PORT") or ""))
+
+    def is_here(self, host: str) -> bool:
+        """Whether HOST names a place where a server of this backend's is."""
+        return host in self.hosts
+
     @property
     def alias(self) -> str:
         """The database alias that the command was called for."""

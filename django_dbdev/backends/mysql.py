@@ -34,7 +34,7 @@ from .base import timestamp
 from .mysqld import beside, sql
 from .mysqld.configuration import Configuration, check_settings, client_file, initial_options
 from .mysqld.control import MySqlControl
-from .mysqld.files import MySqlFiles, series_of
+from .mysqld.files import MySqlFiles, series_of, socket_name
 from .mysqld.guide_values import GuideValues, guide_values
 from .mysqld.served import Served
 from .server.accounts import Account, NameLimits
@@ -56,6 +56,8 @@ DBSETTINGS: dict[str, Any] = {
 class MySqlBackend(ServerBackend):
     """MariaDB or MySQL, as the pin says: one server for all aliases with the same port."""
 
+    #: Not "localhost": some drivers take that for a socket at a place of their own.
+    hosts: ClassVar[frozenset[str]] = frozenset({ports.LOOPBACK})
     family: ClassVar[str] = FAMILY
     default_port: ClassVar[int] = 3306
     name_limits: ClassVar[NameLimits] = NameLimits(
@@ -93,6 +95,15 @@ class MySqlBackend(ServerBackend):
             if pinned:
                 return pinned[0]
         return "mariadb"
+
+    @classmethod
+    def place(cls, settings: Mapping[str, Any]) -> tuple[str, str]:
+        """HOST may be our socket's path, by which Django connects to the same server."""
+        host, port = super().place(settings)
+        return (ports.LOOPBACK if Path(host).name == socket_name(port) else host, port)
+
+    def is_here(self, host: str) -> bool:
+        return super().is_here(host) or host == str(self.socket(self.port))
 
     @cached_property
     def files(self) -> MySqlFiles:

@@ -109,6 +109,7 @@ def _toolchain_environment(alias: str | None) -> Mapping[str, str]:
         offline=conf.flag("DBDEV_OFFLINE"),
         alias=alias if own else None,
         suites=project.pins.suites,
+        channel=project.pins.channel,
     )
     toolchain: Toolchain | None = None
     try:

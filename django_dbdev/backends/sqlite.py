@@ -51,10 +51,18 @@ class SqliteBackend(BaseDbdevBackend):
         return conf.project_root()[0] / name
 
     @property
+    def _is_spatial(self) -> bool:
+        return str(self.dbsettings["ENGINE"]).endswith(".spatialite")
+
+    @property
     def lost_by_destroy(self) -> str:
         return str(self.database)
 
     def init(self) -> None:
+        if self._is_spatial:
+            from .spatialite import require_spatialite
+
+            require_spatialite()
         make_tempdata(self.tempdata)
         if self.database.parent == self._datadir:
             self.create_datadir_if_not_exists()
@@ -103,6 +111,12 @@ class SqliteBackend(BaseDbdevBackend):
         restore(self, Path(directory))
 
     def create_dbdump(self, dumpfile: str) -> None:
+        if self._is_spatial:
+            # Python's SQLite dumps virtual tables, and once more what is behind them.
+            raise ConfigurationError(
+                "A SpatiaLite database cannot be written as SQL statements.",
+                hints=["keep a copy by dbdev_backup; dumpdata writes its rows"],
+            )
         from . import sqlite_dumps
 
         sqlite_dumps.create(self, dumpfile)

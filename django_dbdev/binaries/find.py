@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from .. import conf
 from ..exceptions import LockError, NoToolchainError, ToolchainError
-from ..pins import Requirement
+from ..pins import CHANNEL, Requirement
 from ..records import write_atomically
 from ..reporting import SILENT, Reporter
 from .engines import Engine, get_engine
@@ -54,6 +54,7 @@ class Sources:
     :param offline: fetch nothing, and do not ask the index.
     :param alias: set where the database alias has a pin, and so a lock entry, of its own.
     :param suites: of Debian or Ubuntu, in which to look; the system's own where none is named.
+    :param channel: conda's, in which to look.
     """
 
     lock: Path
@@ -65,6 +66,7 @@ class Sources:
     offline: bool = False
     alias: str | None = None
     suites: tuple[str, ...] = ()
+    channel: str = CHANNEL
 
 
 @dataclass(frozen=True)
@@ -303,6 +305,7 @@ class _Search:
             self.reporter,
             offline=self.sources.offline,
             suites=self.sources.suites,
+            channel=self.sources.channel,
         )
 
     @cached_property

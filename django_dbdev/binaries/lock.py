@@ -52,7 +52,7 @@ LOCK_VERSION = 1
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SHA512 = re.compile(r"[0-9a-f]{128}")
-_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!~%-]*")
+_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+!~%-]*")
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _VERSION = re.compile(r"[0-9][A-Za-z0-9.+!]*")
 #: A package's own version; Debian's have an epoch and a revision.

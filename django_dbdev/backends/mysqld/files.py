@@ -36,6 +36,10 @@ def series_of(version: str) -> str:
     return ".".join(version.split(".")[:2])
 
 
+def socket_name(port: object) -> str:
+    return f"mysql.{port}.sock"
+
+
 @dataclass(frozen=True)
 class MySqlFiles(ServerFiles):
     @property
@@ -62,7 +66,7 @@ class MySqlFiles(ServerFiles):
         return self.datadir / "mysqld.pid"
 
     def socket(self, port: int) -> Path:
-        name = f"mysql.{port}.sock"
+        name = socket_name(port)
         return socket_directory(self.tempdata, name) / name
 
     def is_cluster(self) -> bool:

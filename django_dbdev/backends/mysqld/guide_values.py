@@ -22,8 +22,7 @@ class GuideValues:
     :param title: "MariaDB" or "MySQL"; ``engine`` is its table's name in the pins.
     :param client: connected to the alias's database. So is ``dump``.
     :param client_server: without a database, for the template to add. So is ``dump_server``.
-    :param client_socket: over the Unix socket.
-    :param name_sql: the database's name as a string in SQL, within double quotes of the shell.
+    :param client_socket: over the Unix socket, whose path is ``socket``.
     :param dbshell: ``manage.py dbshell`` with this version's client on PATH.
     :param database_option: ``--database ALIAS`` with a space before it; empty for "default".
     """
@@ -42,10 +41,10 @@ class GuideValues:
     log: str
     passfile: str
     config_file: str
-    redo: str
     client: str
     client_server: str
     client_socket: str
+    socket: str
     dump: str
     dump_server: str
     manage: str
@@ -99,10 +98,10 @@ def guide_values(
         log=quote(files.log),
         passfile=quote(files.passfile),
         config_file=quote(files.config),
-        redo=quote(files.datadir / "ib_logfile0"),
         client=f"{client} {quote(name)}",
         client_server=client,
         client_socket=f"{client} --protocol=socket {join([f'--socket={socket}'])} {quote(name)}",
+        socket=str(socket),
         dump=f"{dump} {quote(name)}",
         dump_server=dump,
         manage=join(manage),

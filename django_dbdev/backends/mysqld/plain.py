@@ -45,7 +45,7 @@ _ACCOUNTS = _pattern(
     rb"|(?:CREATE|DROP|ALTER|RENAME) (?:OR REPLACE )?(?:USER|ROLE))\b"
 )
 _SERVER = _pattern(
-    rb"SET (?:@@)?GLOBAL\b|SET @@(?:SESSION ?\. ?)?SQL_LOG_BIN|SET (?:SESSION )?SQL_LOG_BIN"
+    rb"SET (?:@@)?GLOBAL\b|SET (?:SESSION |@@(?:SESSION\.)?)?SQL_LOG_BIN\b"
     rb"|CHANGE (?:MASTER|REPLICATION)|(?:INSTALL|UNINSTALL) |RESET |PURGE |SHUTDOWN|KILL "
 )
 _CREATE = _pattern(rb"CREATE\b")

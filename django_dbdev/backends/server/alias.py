@@ -111,14 +111,14 @@ class ServerAlias(BaseDbdevBackend, ABC):
 
     @property
     def host(self) -> str:
-        host = self.dbsettings.get("HOST") or ""
-        if host not in self.hosts:
+        host = str(self.dbsettings.get("HOST") or "")
+        if not self.is_here(host):
             raise ConfigurationError(
                 f"DATABASES[{self.alias!r}]['HOST'] is {host!r}: servers for development run on "
                 "this machine and listen on 127.0.0.1 only.",
                 hints=[f"use DBSETTINGS, or set HOST to {ports.LOOPBACK!r}"],
             )
-        return str(host)
+        return host
 
     @property
     def account(self) -> Account:
@@ -169,6 +169,7 @@ class ServerAlias(BaseDbdevBackend, ABC):
             offline=self.offline,
             alias=self.pinned_alias,
             suites=conf.project().pins.suites,
+            channel=conf.project().pins.channel,
         )
 
     def find_toolchain(self) -> Toolchain:

@@ -1,0 +1,113 @@
+"""What becomes of the statements of a dump, whatever the pieces in which it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from django_dbdev.backends.mysqld.plain import Script
+from django_dbdev.exceptions import DumpError
+
+
+def statements(text: str | bytes, size: int = 10**6) -> list[tuple[int, str]]:
+    content = text.encode() if isinstance(text, str) else text
+
+    def chunks() -> Iterator[bytes]:
+        for start in range(0, len(content), size):
+            yield content[start : start + size]
+
+    found = Script("it").statements(chunks())
+    return [(each.line, each.text.decode()) for each in found]
+
+
+TEXT = r"""-- a comment; not a statement
+/* another; */ # and one more;
+SELECT 'a;b', "c;\"d", `e;``f`, 'it''s \\' ; SELECT 5--3;
+/*!40101 SET @x = 'in; a comment' */;
+/*M!100100 SELECT 1 */;
+SELECT 1 -- the end;
+, 2 /* ; */;
+DELIMITER ;;
+/*!50003 CREATE*/ /*!50017 DEFINER=`root`@`%`*/ /*!50003 TRIGGER t BEFORE INSERT ON x FOR EACH ROW
+BEGIN SET NEW.a = ';'; SET NEW.b = 1; END */;;
+DELIMITER ;
+SELECT 'the last'"""
+
+EXPECTED = [
+    (3, r"""SELECT 'a;b', "c;\"d", `e;``f`, 'it''s \\' """),
+    (3, "SELECT 5--3"),
+    (4, "/*!40101 SET @x = 'in; a comment' */"),
+    (5, "/*M!100100 SELECT 1 */"),
+    (6, "SELECT 1 -- the end;\n, 2 /* ; */"),
+    (
+        9,
+        "/*!50003 CREATE*/ /*!50017 */ /*!50003 TRIGGER t BEFORE INSERT ON x FOR EACH ROW\n"
+        "BEGIN SET NEW.a = ';'; SET NEW.b = 1; END */",
+    ),
+    (12, "SELECT 'the last'"),
+]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 10**6])
+def test_the_pieces_do_not_matter(size: int) -> None:
+    assert statements(TEXT, size) == EXPECTED
+    assert statements(TEXT.replace("\n", "\r\n"), size)[1] == EXPECTED[1]
+
+
+@pytest.mark.parametrize(
+    "left_out",
+    [
+        "USE `shop`",
+        "CREATE DATABASE /*!32312 IF NOT EXISTS*/ `shop`",
+        "/*!40000 DROP DATABASE IF EXISTS `shop`*/",
+        "ALTER DATABASE shop CHARACTER SET utf8mb4",
+        "GRANT ALL ON *.* TO x@y",
+        "CREATE USER x@y IDENTIFIED BY 'z'",
+        "SET @@GLOBAL.GTID_PURGED=/*!80000 '+'*/ ''",
+        "SET @@SESSION.SQL_LOG_BIN= 0",
+        "SET GLOBAL max_connections = 1",
+        "CHANGE MASTER TO MASTER_LOG_FILE='x'",
+    ],
+)
+def test_what_is_not_one_databases_is_left_out(left_out: str) -> None:
+    assert statements(f"SELECT 1;\n{left_out};\nSELECT 2;") == [(1, "SELECT 1"), (3, "SELECT 2")]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("CREATE DEFINER=`a`@`b` PROCEDURE p() SELECT 1", "CREATE  PROCEDURE p() SELECT 1"),
+        ("CREATE DEFINER = 'a b'@'%' VIEW v AS SELECT 1", "CREATE  VIEW v AS SELECT 1"),
+        ("CREATE DEFINER=CURRENT_USER FUNCTION f() RETURNS INT RETURN 1", None),
+        ("INSERT INTO t VALUES ('CREATE DEFINER=`a`@`b`')", "="),
+    ],
+)
+def test_definers(given: str, kept: str | None) -> None:
+    ((_, text),) = statements(f"{given};")
+    if kept is None:
+        assert "DEFINER" not in text
+    else:
+        assert text == (given if kept == "=" else kept)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("USE a; SELECT 1; USE b;", r"it holds several databases \(a, b"),
+        ("SELECT 1;\nsystem rm -rf x\n;", r"line 2: a command for the client program: system rm"),
+        ("source other.sql;", "a command for the client program"),
+        ("SELECT 'open", "it ends in the middle of a statement"),
+        ("DELIMITER //\nCREATE PROCEDURE p() SELECT '", "it ends in the middle of a statement"),
+        ("-- MySQL dump 10.13\nSELECT 1;", "is not whole: the last line of its program is missing"),
+    ],
+)
+def test_what_is_refused(text: str, said: str) -> None:
+    with pytest.raises(DumpError, match=said):
+        statements(text)
+
+
+def test_a_byte_order_mark_and_a_last_line() -> None:
+    whole = b"\xef\xbb\xbf-- MariaDB dump 10.19\nSELECT 1;\n-- Dump completed on 2026-11-22\n"
+    assert statements(whole, 5) == [(2, "SELECT 1")]
+    assert statements("") == []
