@@ -120,6 +120,14 @@ class BaseDbdevBackend:
         """
         raise NotImplementedError
 
+    @property
+    def lock_key(self) -> tuple[str, str | None]:
+        """The lock's entry: the engine's name in pins, and the alias that has a pin of its own.
+
+        For backends with :attr:`has_lock`; None where the server's aliases have no pin apart.
+        """
+        raise NotImplementedError
+
     def check_lock(self) -> None:
         """Look whether the lock satisfies the pin; for backends with :attr:`has_lock`.
 

@@ -108,6 +108,10 @@ class ServerBackend(DatabaseServer):
         entry = lock_toolchain(self.pin.requirement, self.sources(), self.reporter, upgrade=upgrade)
         self.reporter.fact(f"Locked {self.engine} {entry.version} in {conf.project().lock}")
 
+    @property
+    def lock_key(self) -> tuple[str, str | None]:
+        return self.engine, self.pinned_alias
+
     def check_lock(self) -> None:
         entry = check_lock(self.pin.requirement, self.sources())
         self.reporter.fact(f"{conf.project().lock} has {self.engine} {entry.version} for the pin")
