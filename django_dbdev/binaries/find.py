@@ -527,6 +527,8 @@ class _Search:
         self.hints += [hint for hint in declined.hints if hint not in self.hints]
 
     def _found(self, toolchain: Toolchain, *, locked: bool) -> Found:
+        if toolchain.provider in self._wheels:
+            self.store.note_user(self.sources.lock.parent, self.sources.prefix)
         return Found(self._overlaid(toolchain), self._reasons(), locked)
 
     def _reasons(self) -> tuple[tuple[str, str], ...]:
