@@ -48,6 +48,8 @@ class BaseDbdevBackend:
     restores_beside: ClassVar[bool] = False
     #: Whether aliases with the same HOST and PORT share one server, and so its backups.
     shares_server: ClassVar[bool] = True
+    #: Whether there is a server that :meth:`bring_up` starts for a while.
+    has_server: ClassVar[bool] = False
     #: Whether :meth:`lock` and :meth:`check_lock` keep the backend's programs in ``dbdev.lock``.
     has_lock: ClassVar[bool] = False
 
@@ -112,6 +114,13 @@ class BaseDbdevBackend:
 
         :raises DbdevError: the first mistake. A backend need not look for any.
         """
+
+    def bring_up(self) -> int | None:
+        """As :meth:`init`, for backends with :attr:`has_server`.
+
+        :returns: The server's pid where this started it, None where it ran before.
+        """
+        raise NotImplementedError
 
     def lock(self, *, upgrade: bool = False) -> None:
         """Write the lock's entry; for backends with :attr:`has_lock`.

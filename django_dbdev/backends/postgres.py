@@ -62,6 +62,8 @@ class PostgresBackend(ServerBackend):
         ("-c", "recovery_init_sync_method=syncfs") if sys.platform == "linux" else ()
     )
 
+    ephemeral_options: ClassVar[tuple[str, ...]] = commands.EPHEMERAL_OPTIONS
+
     @property
     def engine(self) -> str:
         return ENGINE

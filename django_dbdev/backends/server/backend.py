@@ -40,6 +40,7 @@ class ServerBackend(DatabaseServer):
 
     has_info: ClassVar[bool] = True
     has_lock: ClassVar[bool] = True
+    has_server: ClassVar[bool] = True
     restores_beside: ClassVar[bool] = True
     has_dump_options: ClassVar[bool] = True
     #: Options for the first start on restored data.
@@ -147,6 +148,14 @@ class ServerBackend(DatabaseServer):
                     f"{self.account_noun} {account.user} and its database {account.database} "
                     "are ready"
                 )
+
+    def bring_up(self) -> int | None:
+        before = self.control.settled()
+        self.init()
+        after = self.control.running()
+        if after is None or (before and before.process.pid == after.process.pid):
+            return None
+        return after.process.pid
 
     def _tell_it_runs(self, server: Running) -> None:
         self.check_port(server.port)

@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from ... import conf
 from ...backups.replace import mend
@@ -43,6 +43,9 @@ class Configuration(Protocol):
 
 class DatabaseServer(ServerAlias):
     """The server of one alias, and of those that share it."""
+
+    #: Options for a server whose data nobody wants after it has ended: no durability.
+    ephemeral_options: ClassVar[tuple[str, ...]] = ()
 
     # The engine's part.
 
@@ -243,6 +246,8 @@ class DatabaseServer(ServerAlias):
         self.configuration(toolchain, port, identity).write(self.files.datadir)
         identity.adopt(self.files.datadir)
         self._write_passfile(port)
+        if conf.is_ephemeral():
+            options = (*options, *self.ephemeral_options)
         return self.control.start(toolchain, port, identity, *options)
 
     def stop(self, server: Running) -> None:
