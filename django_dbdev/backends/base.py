@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob
 import importlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,6 +21,7 @@ from ..reporting import SILENT, Reporter
 if TYPE_CHECKING:
     from django.core.management.base import BaseCommand, OutputWrapper
 
+    from ..findings import Finding
     from .info import ServerInfo
 
 
@@ -50,6 +51,8 @@ class BaseDbdevBackend:
     shares_server: ClassVar[bool] = True
     #: Whether there is a server that :meth:`bring_up` starts for a while.
     has_server: ClassVar[bool] = False
+    #: Whether :meth:`examine` and :meth:`digests` tell of the server for ``dbdev_doctor``.
+    has_examination: ClassVar[bool] = False
     #: Whether :meth:`lock` and :meth:`check_lock` keep the backend's programs in ``dbdev.lock``.
     has_lock: ClassVar[bool] = False
 
@@ -141,6 +144,25 @@ class BaseDbdevBackend:
         """Look whether the lock satisfies the pin; for backends with :attr:`has_lock`.
 
         :raises LockError: when it does not.
+        """
+        raise NotImplementedError
+
+    def examine(self) -> Iterator[Finding]:
+        """What is not as it should be; for backends with :attr:`has_examination`."""
+        raise NotImplementedError
+
+    def declined(self) -> Sequence[tuple[str, str]]:
+        """Who could have provided the programs and did not, and why.
+
+        For backends with :attr:`has_examination`.
+        """
+        raise NotImplementedError
+
+    def digests(self) -> Mapping[str, str]:
+        """Digests of the programs' files and of each rendered file, by name.
+
+        For backends with :attr:`has_examination`: equal wherever the same is used; empty where
+        there are no programs yet.
         """
         raise NotImplementedError
 

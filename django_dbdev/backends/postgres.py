@@ -122,6 +122,9 @@ class PostgresBackend(ServerBackend):
         recipe = pristine.Recipe(toolchain, locale, accounts, configuration, identity)
         pristine.clone(recipe, store, target)
 
+    def rendered_configuration(self, toolchain: Toolchain) -> Mapping[str, bytes]:
+        return self.configuration(toolchain, self.port, privileges.DIRECT).rendered()
+
     def password_file(self, accounts: Sequence[Account], port: int) -> bytes:
         return password_file(ports.LOOPBACK, port, [(a.user, a.password) for a in accounts])
 

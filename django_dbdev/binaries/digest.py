@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -24,6 +25,16 @@ def tree_digest(folder: Path) -> str:
         # Lengths, so that no two folders give the same stream.
         for part in (name, what, digest):
             state.update(len(part).to_bytes(8, "little") + part)
+    return state.hexdigest()
+
+
+def files_digest(files: Mapping[str, Path]) -> str:
+    """Hexadecimal: of the contents of files, by names that say what each is."""
+    state = hashlib.sha256()
+    for name, path in sorted(files.items()):
+        with path.open("rb") as content:
+            state.update(name.encode() + b"\0")
+            state.update(hashlib.file_digest(content, "sha256").digest())
     return state.hexdigest()
 
 

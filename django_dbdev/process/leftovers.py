@@ -46,7 +46,7 @@ def end_processes_in(folder: Path) -> None:
     # SIGQUIT ends a server at once, and it still cleans up what is not in its folder.
     for number in (signal.SIGQUIT, signal.SIGKILL):
         deadline = time.monotonic() + _PATIENCE
-        found = _working_in(folder)
+        found = working_in(folder)
         for process in found:
             with suppress(psutil.Error):
                 process.send_signal(number)
@@ -57,7 +57,8 @@ def end_processes_in(folder: Path) -> None:
             return
 
 
-def _working_in(folder: Path) -> list[psutil.Process]:
+def working_in(folder: Path) -> list[psutil.Process]:
+    """All other processes whose working directory is ``folder`` or below it."""
     import psutil
 
     found = []

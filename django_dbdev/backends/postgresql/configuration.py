@@ -95,6 +95,13 @@ class Configuration:
                 changed.append(name)
         return changed
 
+    def rendered(self) -> dict[str, bytes]:
+        """The files that are the same on every machine, by name."""
+        return {
+            name: config.render(template, self._values(), self.template_dirs)
+            for name, template in _TEMPLATES.items()
+        }
+
     def outdated(self, datadir: Path) -> list[str]:
         """The names of files that :meth:`write` would change."""
         rendered = [

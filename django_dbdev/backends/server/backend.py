@@ -6,6 +6,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,9 +15,15 @@ from ...backups.describe import Copied
 from ...backups.manifest import Manifest
 from ...backups.replace import is_broken
 from ...backups.snapshot import Base, Tree
-from ...binaries.find import check_lock, check_obtainable, lock_toolchain
+from ...binaries.find import (
+    check_lock,
+    check_obtainable,
+    declined_providers,
+    lock_toolchain,
+)
 from ...binaries.toolchain import Toolchain
 from ...exceptions import ServerError
+from ...findings import Finding
 from ...process import ports
 from ...records import record_port
 from ...reporting import seconds
@@ -41,6 +48,7 @@ class ServerBackend(DatabaseServer):
     has_info: ClassVar[bool] = True
     has_lock: ClassVar[bool] = True
     has_server: ClassVar[bool] = True
+    has_examination: ClassVar[bool] = True
     restores_beside: ClassVar[bool] = True
     has_dump_options: ClassVar[bool] = True
     #: Options for the first start on restored data.
@@ -63,6 +71,10 @@ class ServerBackend(DatabaseServer):
     @abstractmethod
     def client_environment(self, account: Account, port: int) -> Mapping[str, str]:
         """What makes client programs meet the server."""
+
+    def rendered_configuration(self, toolchain: Toolchain) -> Mapping[str, bytes]:
+        """The files of the configuration that are the same on every machine, by name."""
+        return {}
 
     @abstractmethod
     def count_clients(self, server: Running) -> int:
@@ -263,6 +275,31 @@ class ServerBackend(DatabaseServer):
         restore(self, Path(directory))
 
     # What there is to know.
+
+    def examine(self) -> Iterator[Finding]:
+        from .examination import examine
+
+        return examine(self)
+
+    def declined(self) -> Sequence[tuple[str, str]]:
+        return declined_providers(self.pin.requirement, self.sources())
+
+    def digests(self) -> Mapping[str, str]:
+        from ...binaries.digest import files_digest, tree_digest
+
+        toolchain, _ = self.installed_toolchain()
+        if toolchain is None:
+            return {}
+        programs = (
+            files_digest(toolchain.programs)
+            if toolchain.prefix is None
+            else tree_digest(toolchain.prefix.resolve())
+        )
+        rendered = self.rendered_configuration(toolchain)
+        return {
+            f"{toolchain.engine} {toolchain.version}": programs,
+            **{name: sha256(content).hexdigest() for name, content in rendered.items()},
+        }
 
     def serverinfo(self) -> None:
         from ..info import describe
