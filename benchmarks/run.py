@@ -17,7 +17,7 @@ from pathlib import Path
 
 from . import init
 from .harness import Measurements, Row, alternate, as_json, as_unprivileged, table, timed
-from .init import free_port
+from .init import EXAMPLE, free_port
 
 BARE = """
 set -e
@@ -33,8 +33,8 @@ TEST = "def test_nothing():\n    pass\n"
 
 
 class Bench(init.Bench):
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, template: Path) -> None:
+        super().__init__(folder, template)
         self.script.write_text(BARE)
         (self.project / "test_nothing.py").write_text(TEST)
 
@@ -77,7 +77,7 @@ def main() -> None:
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="dbdev-bench-", dir=options.folder))
     try:
-        bench = Bench(folder)
+        bench = Bench(folder, EXAMPLE)
         measured = alternate(
             {
                 "bare script": bench.bare,

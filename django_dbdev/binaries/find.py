@@ -207,18 +207,20 @@ class _Search:
             return
         linked = self._linked(entry)
         for package in entry.packages:
-            file, wheel = package.systems.get(current_system()), self._wheels.get(package.provider)
-            if linked is not None and file is not None and linked.digest == file.sha256:
-                return
-            if wheel is None or file is None:
+            packager = self._packagers.get(package.provider)
+            file = package.systems.get(current_system())
+            if packager is None or file is None:
                 reason = f"dbdev.lock names no file of {package} for {current_system()}"
                 self._decline(package.provider, Declined(reason))
                 continue
-            tree = self.store.folder("trees", file.sha256)
+            key = packager.key(file)
+            if linked is not None and linked.digest == key:
+                return
+            tree = self.store.folder("trees", key)
             try:
                 if not tree.is_dir():
                     raise Declined("it is not in the store yet")
-                self._provider(wheel).check(tree, package.version, file.sha256, self.requirement)
+                packager.check(tree, package.version, key, self.requirement)
                 raise Declined("it is in the store, and the project's prefix does not lead to it")
             except Declined as declined:
                 self._decline(package.provider, declined)
@@ -562,7 +564,7 @@ class _Search:
         self.hints += [hint for hint in declined.hints if hint not in self.hints]
 
     def _found(self, toolchain: Toolchain, *, locked: bool) -> Found:
-        if toolchain.provider in self._wheels:
+        if toolchain.provider in self._packagers:
             self.store.note_user(self.sources.lock.parent, self.sources.prefix)
         return Found(self._overlaid(toolchain), self._reasons(), locked)
 

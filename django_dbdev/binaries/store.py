@@ -91,14 +91,25 @@ class Store:
                 shutil.rmtree(temporary, ignore_errors=True)
         return folder
 
-    def remove(self, kind: str, key: str) -> None:
-        """Remove a folder, renamed first: half a folder never bears the name of a whole one."""
+    def remove(
+        self, kind: str, key: str, *, unless: Callable[[Path], bool] = lambda folder: False
+    ) -> bool:
+        """Remove a folder, renamed first: half a folder never bears the name of a whole one.
+
+        :param unless: asked when nobody else is at work on it: whether it stays all the same.
+        :returns: Whether it was removed.
+        """
         folder = self.folder(kind, key)
         with self.hold(kind, key):
-            if folder.is_dir():
-                doomed = folder.with_name(f".{key}.{os.getpid()}.new")
-                folder.rename(doomed)
-                shutil.rmtree(doomed, ignore_errors=True)
+            if not folder.is_dir() or unless(folder):
+                return False
+            doomed = folder.with_name(f".{key}.{os.getpid()}.new")
+            folder.rename(doomed)
+            folder.with_suffix(".json").unlink(missing_ok=True)
+            for proof in (self.root / "proofs").glob(f"{key}.*"):
+                proof.unlink(missing_ok=True)
+            shutil.rmtree(doomed, ignore_errors=True)
+        return True
 
     def make(self, kind: str) -> Path:
         """A folder of the store, for what has no folder of its own."""
@@ -194,17 +205,6 @@ class Store:
                 if isinstance(content, dict) and path.with_suffix("").is_dir():
                     found[path.stem] = content
         return found
-
-    def remove(self, kind: str, key: str) -> None:
-        """Remove what :meth:`ensure` made; its lock must be held."""
-        folder = self.folder(kind, key)
-        doomed = folder.with_name(f".{key}.{os.getpid()}.new")
-        # Half of it must never bear its name. What a kill leaves, the next build sweeps.
-        folder.rename(doomed)
-        folder.with_suffix(".json").unlink(missing_ok=True)
-        for proof in (self.root / "proofs").glob(f"{key}.*"):
-            proof.unlink(missing_ok=True)
-        shutil.rmtree(doomed)
 
     def note_user(self, root: Path, prefix: Path) -> None:
         """Note that a project uses the store, so that its programs are not pruned.

@@ -87,11 +87,12 @@ def prune(store: Store) -> list[Item]:
     """Remove what is unused, and what is noted of projects that are gone; what was removed."""
     removed = []
     for item in unused(items(store), time.time()):
-        with store.hold(item.kind, item.key):
-            # Looked at again: another command may use it since then.
-            if item.key in _users(store) or item.folder.stat().st_mtime != item.last_used:
-                continue
-            store.remove(item.kind, item.key)
+
+        def is_used(folder: Path, item: Item = item) -> bool:
+            """Looked at again: another command may have come to use it since then."""
+            return item.key in _users(store) or folder.stat().st_mtime != item.last_used
+
+        if store.remove(item.kind, item.key, unless=is_used):
             removed.append(item)
     for file, user in store.users():
         if not Path(user["prefix"]).is_dir():

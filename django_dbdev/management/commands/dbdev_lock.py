@@ -118,9 +118,15 @@ class Command(BaseDbdevCommand):
             )
 
     def _sources(self, alias: str | None) -> Sources:
-        offline = conf.flag("DBDEV_OFFLINE")
-        prefix = conf.tempdata() / "prefix"
-        return Sources(conf.project().lock, prefix, conf.store(), offline=offline, alias=alias)
+        project = conf.project()
+        return Sources(
+            lock=project.lock,
+            prefix=conf.tempdata() / "prefix",
+            store=conf.store(),
+            offline=conf.flag("DBDEV_OFFLINE"),
+            alias=alias,
+            suites=project.pins.suites,
+        )
 
     def _forget_others(self, keys: list[Key]) -> None:
         """Drop entries that answer no pin and no alias any more."""

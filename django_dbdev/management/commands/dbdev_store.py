@@ -47,7 +47,11 @@ class Command(BaseDbdevCommand):
             return
         for item in found:
             self.stdout.write(f"{item.title:<34}{size(item.size):>10}  {_use(item)}")
-        total = size(sum(item.size for item in found))
+        if debs := upkeep.disk_usage(self.store.root / "debs"):
+            self.stdout.write(
+                f"{'packages of Debian':<34}{size(debs):>10}  kept for other projects"
+            )
+        total = size(sum(item.size for item in found) + debs)
         self.stdout.write(f"{self.store.root}: {total} in {len(found)} folders")
 
     def _prune(self) -> None:
@@ -77,8 +81,7 @@ class Command(BaseDbdevCommand):
                 damaged.append(verified)
         for each in damaged:
             if self.options["remove"]:
-                with self.store.hold(each.item.kind, each.item.key):
-                    self.store.remove(each.item.kind, each.item.key)
+                self.store.remove(each.item.kind, each.item.key)
                 self.reporter.fact(f"Removed {each.item.title}: {each.problem}")
         took = seconds(time.perf_counter() - started)
         if damaged and not self.options["remove"]:
