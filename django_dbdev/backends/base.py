@@ -47,12 +47,16 @@ class BaseDbdevBackend:
     #: Whether :meth:`restore` builds the new data beside the old, keeps the old as a backup, and
     #: reads the command's options; else the command makes a backup, and calls :meth:`reinit`.
     restores_beside: ClassVar[bool] = False
+    #: Whether any other machine can restore what :meth:`backup` makes without --portable.
+    backups_are_portable: ClassVar[bool] = False
     #: Whether aliases with the same HOST and PORT share one server, and so its backups.
     shares_server: ClassVar[bool] = True
     #: Whether there is a server that :meth:`bring_up` starts for a while.
     has_server: ClassVar[bool] = False
     #: Whether :meth:`examine` and :meth:`digests` tell of the server for ``dbdev_doctor``.
     has_examination: ClassVar[bool] = False
+    #: Whether :meth:`upgrade` moves data along to another series of the server.
+    has_upgrade: ClassVar[bool] = False
     #: Whether :meth:`lock` and :meth:`check_lock` keep the backend's programs in ``dbdev.lock``.
     has_lock: ClassVar[bool] = False
 
@@ -144,6 +148,13 @@ class BaseDbdevBackend:
         """Look whether the lock satisfies the pin; for backends with :attr:`has_lock`.
 
         :raises LockError: when it does not.
+        """
+        raise NotImplementedError
+
+    def upgrade(self) -> None:
+        """Move the data to the pinned version; for backends with :attr:`has_upgrade`.
+
+        The data of the old version stays as a backup.
         """
         raise NotImplementedError
 
