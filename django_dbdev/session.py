@@ -91,19 +91,16 @@ def servers_up(aliases: Iterable[str], caller: Caller, *, ephemeral: bool) -> It
 
 
 def _describe(backends: list[BaseDbdevBackend]) -> Up:
-    environment: dict[str, str] = {}
-    servers = []
-    # The default alias comes first in the list, and has the last word here.
-    for backend in reversed(backends):
-        info = backend.info()
-        path = environment.get("PATH")
-        environment.update(variables(info, conf.tempdata() / "prefix", path))
-        where = f" on {info.host}:{info.port}" if info.has_server else ""
-        servers.append(f"{info.engine} {info.version or ''}{where}".strip())
+    infos = [backend.info() for backend in backends]
+    environment = variables(infos, conf.tempdata() / "prefix")
     for name in ("DBDEV_DATADIR", conf.EPHEMERAL):
         if name in os.environ:
             environment[name] = os.environ[name]
-    return Up(environment, tuple(reversed(servers)))
+    servers = []
+    for info in infos:
+        where = f" on {info.host}:{info.port}" if info.has_server else ""
+        servers.append(f"{info.engine} {info.version or ''}{where}".strip())
+    return Up(environment, tuple(servers))
 
 
 # The project's own servers.

@@ -57,9 +57,9 @@ def test_path_begins_with_the_programs_once(tmp_path: Path) -> None:
         programs={"psql": prefix / "postgresql-18.6" / "bin" / "psql"},
     )
     old = str(prefix / "postgresql-18.3" / "bin")
-    found = variables(info, prefix, os.pathsep.join([old, "/usr/bin", "/bin"]))
+    found = variables([info], prefix, os.pathsep.join([old, "/usr/bin", "/bin"]))
     assert found["PATH"] == f"{prefix / 'postgresql-18.6' / 'bin'}:/usr/bin:/bin"
-    assert variables(info, prefix, found["PATH"]) == found
+    assert variables([info], prefix, found["PATH"]) == found
 
 
 @pytest.mark.parametrize("shell", SHELLS)

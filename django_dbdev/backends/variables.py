@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .info import ServerInfo
@@ -13,17 +13,20 @@ from .info import ServerInfo
 SHELLS = ("bash", "zsh", "fish")
 
 
-def variables(info: ServerInfo, prefix: Path, path: str | None = None) -> dict[str, str]:
-    """DATABASE_URL and the engine's own, and PATH with the project's programs first.
+def variables(infos: Sequence[ServerInfo], prefix: Path, path: str | None = None) -> dict[str, str]:
+    """DATABASE_URL and the engines' own, and PATH with the project's programs first.
 
+    :param infos: the first has the last word.
     :param prefix: the project's folder of links to programs. What leads there from an earlier
         call leaves PATH, so that a new version takes the old one's place.
     :param path: the PATH that is added to; the caller's by default.
     """
-    found = dict(info.environment)
-    if info.programs:
+    found: dict[str, str] = {}
+    for info in reversed(infos):
+        found.update(info.environment)
+    programs = (program for info in infos for program in info.programs.values())
+    if first := dict.fromkeys(str(program.parent) for program in programs):
         before = os.environ.get("PATH", os.defpath) if path is None else path
-        first = dict.fromkeys(str(program.parent) for program in info.programs.values())
         kept = (
             entry
             for entry in before.split(os.pathsep)

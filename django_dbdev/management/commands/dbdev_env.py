@@ -27,5 +27,5 @@ class Command(BaseDbdevCommand):
         backend = self.dbdev_backend
         if not backend.has_info:
             raise ConfigurationError(f"{type(backend).__name__} does not tell how it is reached.")
-        values = variables(backend.info(), conf.tempdata() / "prefix")
+        values = variables([backend.info()], conf.tempdata() / "prefix")
         self.stdout.write(as_statements(values, self.options["shell"] or shell_of_user()))

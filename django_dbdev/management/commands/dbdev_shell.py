@@ -29,6 +29,6 @@ class Command(BaseDbdevCommand):
         if not backend.has_info:
             raise ConfigurationError(f"{type(backend).__name__} does not tell how it is reached.")
         info = backend.info()
-        self.values = {**variables(info, conf.tempdata() / "prefix"), "DBDEV_SHELL": self.alias}
+        self.values = {**variables([info], conf.tempdata() / "prefix"), "DBDEV_SHELL": self.alias}
         if info.has_server and not info.running:
             self.reporter.warning("The server does not run: dbdev_startserver starts it")
