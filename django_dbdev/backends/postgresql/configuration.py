@@ -89,6 +89,11 @@ class Configuration:
                 )
             write_atomically(file, content)
             changed.append(name)
+        return changed + self.write_local(datadir)
+
+    def write_local(self, datadir: Path) -> list[str]:
+        """As :meth:`write`, for what belongs to this machine alone."""
+        changed = []
         for name, content in self._local_files().items():
             if _read(datadir / name) != content:
                 write_atomically(datadir / name, content)

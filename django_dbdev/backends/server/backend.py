@@ -21,6 +21,7 @@ from ...binaries.find import (
     declined_providers,
     lock_toolchain,
 )
+from ...binaries.store import Store
 from ...binaries.toolchain import Toolchain
 from ...exceptions import ServerError
 from ...findings import Finding
@@ -144,7 +145,7 @@ class ServerBackend(DatabaseServer):
         with self.working_alone():
             toolchain = self.find_toolchain()
             self.check_series(toolchain)
-            server = self.control.settled()
+            server = self.restarted_for(toolchain, self.control.settled())
             if server is not None:
                 port = server.port
                 self._tell_it_runs(server)
@@ -224,6 +225,8 @@ class ServerBackend(DatabaseServer):
         _ = self.host
         with self.working_alone():
             server = self.control.settled()
+            if server is not None and self.files.is_cluster():
+                server = self.restarted_for(self.toolchain_of_cluster(), server)
             if server is not None:
                 self._tell_it_runs(server)
                 return
@@ -274,6 +277,31 @@ class ServerBackend(DatabaseServer):
 
         restore(self, Path(directory))
 
+    # Versions.
+
+    def upgrade(self) -> None:
+        from .upgrade import upgrade
+
+        upgrade(self)
+
+    def toolchain_of_series(self, series: str) -> Toolchain:
+        """Programs that can read the cluster of another series; with :attr:`has_upgrade`."""
+        raise NotImplementedError
+
+    def build_upgraded(
+        self, old: Toolchain, new: Toolchain, target: Path, work: Path
+    ) -> Sequence[str]:
+        """Bring the cluster, which does not run, to the series of ``new`` at ``target``.
+
+        For backends with :attr:`has_upgrade`. The cluster itself is not changed, but for what a
+        start and a stop of its server change. Nothing runs at the end, and what is at
+        ``target`` was compared with it.
+
+        :param work: a folder for files that nobody needs afterwards.
+        :returns: What was done, as sentences without their ends.
+        """
+        raise NotImplementedError
+
     # What there is to know.
 
     def examine(self) -> Iterator[Finding]:
@@ -290,11 +318,12 @@ class ServerBackend(DatabaseServer):
         toolchain, _ = self.installed_toolchain()
         if toolchain is None:
             return {}
-        programs = (
-            files_digest(toolchain.programs)
-            if toolchain.prefix is None
-            else tree_digest(toolchain.prefix.resolve())
-        )
+        if Store(conf.store()).records().get(toolchain.digest, {}).get("relinked"):
+            programs = toolchain.digest
+        elif toolchain.prefix is not None:
+            programs = tree_digest(toolchain.prefix.resolve())
+        else:
+            programs = files_digest(toolchain.programs)
         rendered = self.rendered_configuration(toolchain)
         return {
             f"{toolchain.engine} {toolchain.version}": programs,
