@@ -96,7 +96,7 @@ def test_in_one_leap(filled: Project) -> None:
     filled.manage("dbdev_restore", "--verify", "--noinput", str(backup)).ok()
     assert major(filled) == "14"
     assert contents(filled) == before
-    assert not list(filled.tempdata.glob(".*.new"))
+    assert not list(filled.tempdata.glob(".Postgres*"))
     # Of the pinned version already, it only sees that the server runs.
     assert "Upgrading" not in filled.manage("dbdev_upgrade").ok().out
 
@@ -117,7 +117,7 @@ def test_killed_at_every_step(filled: Project, steps: tuple[str, ...]) -> None:
         filled.manage("dbdev_startserver").ok()
         assert major(filled) == ("18" if swapped else "14"), step
         assert contents(filled) == before, step
-        assert not list(filled.tempdata.glob(".*.new")), step
+        assert not list(filled.tempdata.glob(".Postgres*")), step
         assert len(kept(filled)) == swapped, step
         if swapped:
             for backup in kept(filled):

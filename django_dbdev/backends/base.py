@@ -307,10 +307,14 @@ def remove_tree(folder: Path) -> None:
     _remove(doomed)
 
 
+#: How names end that killed commands leave: what they built, and its server's own files.
+_LEFTOVERS = (".new", ".removed", ".new.log", ".new.pgpass")
+
+
 def sweep(folder: Path) -> None:
     """Remove what commands that were killed left of ``folder``, whose lock is held."""
     for leftover in folder.parent.glob(f".{glob.escape(folder.name)}.*"):
-        if leftover.suffix in {".new", ".removed"}:
+        if leftover.name.endswith(_LEFTOVERS):
             _remove(leftover)
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from ... import conf
 from ...backups.copying import clone
 from ...backups.faults import step
+from ...backups.replace import discard
 from ...binaries.toolchain import Toolchain
 from ...exceptions import ServerError
 from ...process import ports
@@ -115,6 +116,13 @@ class Upgrade:
         )
 
     def run(self) -> Sequence[str]:
+        try:
+            return self._run()
+        finally:
+            # Its name is that of the folder, which gets another.
+            discard(self.after.files.log)
+
+    def _run(self) -> Sequence[str]:
         facts = []
         self.work.mkdir(mode=0o700)
         self.identity.adopt(self.work)
