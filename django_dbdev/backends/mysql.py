@@ -64,6 +64,12 @@ class MySqlBackend(ServerBackend):
         "MySQL", user=32, database=64, unit="characters", plain_passwords=True
     )
     account_noun: ClassVar[str] = "User"
+    #: Nothing waits for a disk, and pages are written once.
+    ephemeral_options: ClassVar[tuple[str, ...]] = (
+        "--innodb-flush-log-at-trx-commit=0",
+        "--innodb-doublewrite=0",
+        "--sync-binlog=0",
+    )
 
     @cached_property
     def engine(self) -> str:
@@ -364,6 +370,14 @@ class MySqlBackend(ServerBackend):
         return self.control.admin(recorded)
 
     # What there is to know.
+
+    def running_version(self, server: Running) -> str:
+        with sql.connect(self._admin_of(server)) as cursor:
+            sql.prove_identity(cursor, self.files.datadir)
+            return sql.server_version(cursor)
+
+    def rendered_configuration(self, toolchain: Toolchain) -> Mapping[str, bytes]:
+        return self.configuration(toolchain, self.port, DIRECT).rendered()
 
     def ask(self, server: Running, toolchain: Toolchain | None) -> tuple[str, list[str]]:
         with sql.connect(self._admin_of(server)) as cursor:

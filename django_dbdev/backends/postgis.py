@@ -38,7 +38,7 @@ DBSETTINGS: dict[str, Any] = {
 }
 
 #: Commands that fetch programs, and so may have them fetched while settings are read.
-_FETCHING = ("dbdev_init", "dbdev_reinit", "dbdev_lock")
+_FETCHING = ("dbdev_init", "dbdev_reinit", "dbdev_lock", "dbdev_run", "dbdev_upgrade")
 
 
 class PostGisBackend(PostgresBackend):
