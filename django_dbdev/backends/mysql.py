@@ -6,6 +6,7 @@ what drives the server loads sh, psutil, Jinja2 and filelock when it uses them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -160,6 +161,9 @@ class MySqlBackend(ServerBackend):
     def choose_identity(
         self, toolchain: Toolchain, *ours: Path, data: Path | None = None
     ) -> Identity:
+        """The servers run as whoever we are, root as well; but data stay their account's."""
+        if data is not None and os.geteuid() == 0 and (owner := data.stat()).st_uid != 0:
+            return Identity("setuid", owner.st_uid, owner.st_gid)
         return DIRECT
 
     def configuration(self, toolchain: Toolchain, port: int, identity: Identity) -> Configuration:
