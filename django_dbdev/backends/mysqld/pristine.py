@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ...binaries.engines import get_engine
@@ -60,15 +62,30 @@ def clone(recipe: Recipe, store: Store, target: Path) -> None:
     )
 
 
+@contextmanager
+def _without_blanks(toolchain: Toolchain, datadir: Path) -> Iterator[tuple[Toolchain, Path]]:
+    """Both by paths without blanks: mariadb-install-db is a shell script that does not quote."""
+    base = commands.basedir(toolchain)
+    if not re.search(r"\s", f"{base}{datadir}"):
+        yield toolchain, datadir
+        return
+    with TemporaryDirectory(prefix="dbdev-") as folder:
+        programs, data = Path(folder, "programs"), Path(folder, "data")
+        programs.symlink_to(base)
+        data.symlink_to(datadir.parent)
+        yield replace(toolchain, prefix=programs), data / datadir.name
+
+
 def _build(recipe: Recipe, folder: Path) -> None:
     folder.mkdir(mode=0o700)
     control = recipe.control(folder)
     files, toolchain = control.files, recipe.toolchain
     files.datadir.mkdir(mode=0o700)
-    run(
-        commands.initialise(toolchain, files.datadir, recipe.options),
-        failure="The cluster could not be initialised.",
-    )
+    with _without_blanks(toolchain, files.datadir) as (linked, datadir):
+        run(
+            commands.initialise(linked, datadir, recipe.options),
+            failure="The cluster could not be initialised.",
+        )
     configuration = replace(recipe.configuration, port=_PORT, socket=files.socket(_PORT))
     configuration.write(files.datadir)
     control.start(toolchain, _PORT, DIRECT, "--skip-networking", ends_with_us=True)
