@@ -8,4 +8,7 @@ class DbdevConfig(AppConfig):
     verbose_name = "django_dbdev"
 
     def ready(self) -> None:
-        from . import checks  # noqa: F401
+        from . import checks, conf  # noqa: F401
+
+        if conf.is_ephemeral():
+            conf.use_ephemeral_ports()

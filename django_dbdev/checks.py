@@ -67,7 +67,7 @@ def _project_checks() -> Iterator[checks.CheckMessage]:
             id=f"{TAG}.W003",
         )
     folder = conf.tempdata()
-    if folder.is_dir() and not _keeps_out_of_git(folder):
+    if folder.is_dir() and not keeps_out_of_git(folder):
         yield checks.Warning(
             f"The data directory {folder} is not ignored by git.",
             hint=f"Put a file {folder / '.gitignore'} with the line * there.",
@@ -137,7 +137,7 @@ def _is_here(backend: BaseDbdevBackend) -> bool:
     return backend.is_here(str(backend.dbsettings.get("HOST") or ""))
 
 
-def _keeps_out_of_git(folder: Path) -> bool:
+def keeps_out_of_git(folder: Path) -> bool:
     """Whether the folder's own .gitignore, or that of a folder above, covers it."""
     own = folder / ".gitignore"
     if own.is_file() and "*" in own.read_text("utf-8", "replace").split():

@@ -8,6 +8,7 @@ module is still being imported, and imports nothing that is slow.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import sys
 import tomllib
@@ -28,6 +29,10 @@ DEFAULT_TEMPDATA = "dbdev_tempdata"
 FALLBACK_PORTS = {"postgresql": 20021, "mysql": 20022}
 #: Under which names an engine can be pinned, where there is not just its own.
 PINNED_AS = {"mysql": ("mariadb", "mysql")}
+#: Set in the environment of what works on ephemeral servers: their ports by alias, in JSON.
+EPHEMERAL = "DBDEV_EPHEMERAL"
+#: Theirs lie between the derived ones and Linux's own.
+EPHEMERAL_PORTS = range(30000, 32768)
 #: The range of derived ports. It ends below what Linux (32768) and macOS (49152) hand out.
 DERIVED_PORTS = range(20100, 30000)
 
@@ -219,11 +224,35 @@ def default_port(engine: str, server: str) -> int:
     return recorded_ports(tempdata()).get(server) or derived_port(engine)
 
 
+def is_ephemeral() -> bool:
+    """Whether this process works on servers of its own, which ``dbdev_run`` has made for it."""
+    return EPHEMERAL in os.environ
+
+
+def ephemeral_ports() -> dict[str, int]:
+    """The ports of this process's own servers, by alias; empty where it has none."""
+    try:
+        ports = json.loads(os.environ.get(EPHEMERAL, "{}"))
+        return {str(alias): int(port) for alias, port in ports.items()}
+    except (ValueError, AttributeError, TypeError):
+        return {}
+
+
+def use_ephemeral_ports() -> None:
+    """Have Django connect to this process's own servers, whatever settings.py says of ports."""
+    for alias, port in ephemeral_ports().items():
+        settings = databases().get(alias)
+        if isinstance(settings, dict):
+            settings["PORT"] = port
+
+
 def explicit_port(engine: str) -> int | None:
     """The port that the environment or the pin sets; None where it is ours to choose.
 
     :raises ConfigurationError: when one of them is malformed.
     """
+    if is_ephemeral():
+        return None
     if text := os.environ.get(port_variable(engine)):
         if text.isascii() and text.isdigit() and 1 <= int(text) <= 65535:
             return int(text)

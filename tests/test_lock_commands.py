@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from django_dbdev.binaries.lock import read_lock
 from tests.machine import needs_every_major
 
-from .conftest import Project, ProjectFactory
+from .conftest import SETTINGS, Project, ProjectFactory
 
 EXAMPLE_LOCK = Path(__file__).parent.parent / "example" / "dbdev.lock"
 
@@ -105,3 +106,62 @@ def test_an_edited_lock_is_refused_and_nothing_is_installed(locked: Project) -> 
     lock.write_text(content[: len(content) // 2])
     said = locked.manage("dbdev_init").failed(3).err
     assert "dbdev.lock" in said
+
+
+REPORTING = """
+DATABASES["reporting"] = {**DBSETTINGS, "PORT": 25433, "NAME": "reporting"}
+"""
+TWO_PINS = """
+[tool.django_dbdev.postgresql]
+version = "{}"
+[tool.django_dbdev.databases.reporting.postgresql]
+version = "{}"
+"""
+
+
+def versions_of(project: Project) -> dict[str, str]:
+    lock = read_lock(project.root / "dbdev.lock")
+    assert lock is not None
+    return {name: entry.version for name, entry in lock.entries().items()}
+
+
+def test_one_call_locks_all_pins_and_says_what_changed(new_project: ProjectFactory) -> None:
+    project = new_project(lock=False, pin=TWO_PINS.format("18", "16.15"), settings=REPORTING)
+    said = project.manage("dbdev_lock").ok().out
+    assert "Added postgresql 18.6" in said
+    assert "Added postgresql of reporting 16.15" in said
+    project.manage("dbdev_lock", "--check").ok()
+    project.pin(TWO_PINS.format("18", ">=16.13"))
+    project.manage("dbdev_lock", "--check").ok()
+    assert "reporting" not in project.manage("dbdev_lock").ok().out.replace("Locked", "")
+    assert versions_of(project) == {"postgresql": "18.6", "postgresql of reporting": "16.15"}
+    # Both pins fail the check, and it names both.
+    project.pin(TWO_PINS.format("17", "15"))
+    said = project.manage("dbdev_lock", "--check").failed(3).err
+    assert "18.6" in said
+    assert "16.15" in said
+
+
+def test_upgrade_of_one_engine_and_entries_that_nobody_needs(new_project: ProjectFactory) -> None:
+    project = new_project(lock=False, pin=TWO_PINS.format("18", "16.15"), settings=REPORTING)
+    project.manage("dbdev_lock").ok()
+    project.manage("dbdev_lock", "--upgrade", "mariadb").failed(2)
+    project.pin(TWO_PINS.format("18", ">=16.13"))
+    said = project.manage("dbdev_lock", "--upgrade", "postgresql").ok().out
+    assert "Updated postgresql of reporting 16.15 -> 18." in said
+    project.pin('[tool.django_dbdev.postgresql]\nversion = "18"\n')
+    said = project.manage("dbdev_lock").ok().out
+    assert "Removed postgresql of reporting" in said
+    assert versions_of(project) == {"postgresql": "18.6"}
+
+
+def test_a_pin_that_no_alias_uses_is_locked_as_well(new_project: ProjectFactory) -> None:
+    project = new_project(lock=False, base=SETTINGS.replace("postgres ", "sqlite "))
+    assert "Added postgresql 18" in project.manage("dbdev_lock").ok().out
+    project.manage("dbdev_lock", "--check").ok()
+
+
+def test_switched_off_resolving_writes_no_lock(new_project: ProjectFactory) -> None:
+    project = new_project(lock=False)
+    assert "DBDEV_LOCKED" in project.manage("dbdev_lock", DBDEV_LOCKED="1").failed(3).err
+    assert not (project.root / "dbdev.lock").exists()

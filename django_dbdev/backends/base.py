@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob
 import importlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,6 +21,7 @@ from ..reporting import SILENT, Reporter
 if TYPE_CHECKING:
     from django.core.management.base import BaseCommand, OutputWrapper
 
+    from ..findings import Finding
     from .info import ServerInfo
 
 
@@ -46,8 +47,16 @@ class BaseDbdevBackend:
     #: Whether :meth:`restore` builds the new data beside the old, keeps the old as a backup, and
     #: reads the command's options; else the command makes a backup, and calls :meth:`reinit`.
     restores_beside: ClassVar[bool] = False
+    #: Whether any other machine can restore what :meth:`backup` makes without --portable.
+    backups_are_portable: ClassVar[bool] = False
     #: Whether aliases with the same HOST and PORT share one server, and so its backups.
     shares_server: ClassVar[bool] = True
+    #: Whether there is a server that :meth:`bring_up` starts for a while.
+    has_server: ClassVar[bool] = False
+    #: Whether :meth:`examine` and :meth:`digests` tell of the server for ``dbdev_doctor``.
+    has_examination: ClassVar[bool] = False
+    #: Whether :meth:`upgrade` moves data along to another series of the server.
+    has_upgrade: ClassVar[bool] = False
     #: Whether :meth:`lock` and :meth:`check_lock` keep the backend's programs in ``dbdev.lock``.
     has_lock: ClassVar[bool] = False
 
@@ -113,6 +122,13 @@ class BaseDbdevBackend:
         :raises DbdevError: the first mistake. A backend need not look for any.
         """
 
+    def bring_up(self) -> int | None:
+        """As :meth:`init`, for backends with :attr:`has_server`.
+
+        :returns: The server's pid where this started it, None where it ran before.
+        """
+        raise NotImplementedError
+
     def lock(self, *, upgrade: bool = False) -> None:
         """Write the lock's entry; for backends with :attr:`has_lock`.
 
@@ -120,10 +136,44 @@ class BaseDbdevBackend:
         """
         raise NotImplementedError
 
+    @property
+    def lock_key(self) -> tuple[str, str | None]:
+        """The lock's entry: the engine's name in pins, and the alias that has a pin of its own.
+
+        For backends with :attr:`has_lock`; None where the server's aliases have no pin apart.
+        """
+        raise NotImplementedError
+
     def check_lock(self) -> None:
         """Look whether the lock satisfies the pin; for backends with :attr:`has_lock`.
 
         :raises LockError: when it does not.
+        """
+        raise NotImplementedError
+
+    def upgrade(self) -> None:
+        """Move the data to the pinned version; for backends with :attr:`has_upgrade`.
+
+        The data of the old version stays as a backup.
+        """
+        raise NotImplementedError
+
+    def examine(self) -> Iterator[Finding]:
+        """What is not as it should be; for backends with :attr:`has_examination`."""
+        raise NotImplementedError
+
+    def declined(self) -> Sequence[tuple[str, str]]:
+        """Who could have provided the programs and did not, and why.
+
+        For backends with :attr:`has_examination`.
+        """
+        raise NotImplementedError
+
+    def digests(self) -> Mapping[str, str]:
+        """Digests of the programs' files and of each rendered file, by name.
+
+        For backends with :attr:`has_examination`: equal wherever the same is used; empty where
+        there are no programs yet.
         """
         raise NotImplementedError
 
@@ -267,10 +317,14 @@ def remove_tree(folder: Path) -> None:
     _remove(doomed)
 
 
+#: How names end that killed commands leave: what they built, and its server's own files.
+_LEFTOVERS = (".new", ".removed", ".new.log", ".new.pgpass")
+
+
 def sweep(folder: Path) -> None:
     """Remove what commands that were killed left of ``folder``, whose lock is held."""
     for leftover in folder.parent.glob(f".{glob.escape(folder.name)}.*"):
-        if leftover.suffix in {".new", ".removed"}:
+        if leftover.name.endswith(_LEFTOVERS):
             _remove(leftover)
 
 

@@ -6,6 +6,7 @@ what drives the server loads sh, psutil, Jinja2 and filelock when it uses them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -64,6 +65,12 @@ class MySqlBackend(ServerBackend):
         "MySQL", user=32, database=64, unit="characters", plain_passwords=True
     )
     account_noun: ClassVar[str] = "User"
+    #: Nothing waits for a disk, and pages are written once.
+    ephemeral_options: ClassVar[tuple[str, ...]] = (
+        "--innodb-flush-log-at-trx-commit=0",
+        "--innodb-doublewrite=0",
+        "--sync-binlog=0",
+    )
 
     @cached_property
     def engine(self) -> str:
@@ -154,6 +161,9 @@ class MySqlBackend(ServerBackend):
     def choose_identity(
         self, toolchain: Toolchain, *ours: Path, data: Path | None = None
     ) -> Identity:
+        """The servers run as whoever we are, root as well; but data stay their account's."""
+        if data is not None and os.geteuid() == 0 and (owner := data.stat()).st_uid != 0:
+            return Identity("setuid", owner.st_uid, owner.st_gid)
         return DIRECT
 
     def configuration(self, toolchain: Toolchain, port: int, identity: Identity) -> Configuration:
@@ -364,6 +374,14 @@ class MySqlBackend(ServerBackend):
         return self.control.admin(recorded)
 
     # What there is to know.
+
+    def running_version(self, server: Running) -> str:
+        with sql.connect(self._admin_of(server)) as cursor:
+            sql.prove_identity(cursor, self.files.datadir)
+            return sql.server_version(cursor)
+
+    def rendered_configuration(self, toolchain: Toolchain) -> Mapping[str, bytes]:
+        return self.configuration(toolchain, self.port, DIRECT).rendered()
 
     def ask(self, server: Running, toolchain: Toolchain | None) -> tuple[str, list[str]]:
         with sql.connect(self._admin_of(server)) as cursor:

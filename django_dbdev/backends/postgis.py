@@ -38,7 +38,7 @@ DBSETTINGS: dict[str, Any] = {
 }
 
 #: Commands that fetch programs, and so may have them fetched while settings are read.
-_FETCHING = ("dbdev_init", "dbdev_reinit", "dbdev_lock")
+_FETCHING = ("dbdev_init", "dbdev_reinit", "dbdev_lock", "dbdev_run", "dbdev_upgrade")
 
 
 class PostGisBackend(PostgresBackend):
@@ -87,9 +87,13 @@ def geo_libraries(alias: str | None = None) -> tuple[str | None, str | None]:
     commands import them; so the command that is to fetch the programs, ``dbdev_init``, has them
     fetched here.
 
+    A Nix shell exports both by the same names, since its programs come without them.
+
     :param alias: one that has a pin of its own.
     """
-    environment = _toolchain_environment(alias)
+    names = ("GDAL_LIBRARY_PATH", "GEOS_LIBRARY_PATH")
+    exported = {name: value for name in names if (value := conf.text_variable(name))}
+    environment = exported if len(exported) == len(names) else _toolchain_environment(alias)
     for name, value in environment.items():
         if not name.endswith("_LIBRARY_PATH"):
             os.environ.setdefault(name, value)

@@ -57,10 +57,13 @@ class PostgresBackend(ServerBackend):
     default_port: ClassVar[int] = 5432
     name_limits: ClassVar[NameLimits] = NameLimits("PostgreSQL", user=63, database=63)
     account_noun: ClassVar[str] = "Role"
+    has_upgrade: ClassVar[bool] = True
     #: Recovery asks the file system once to have everything on disk, not file by file.
     recovery_options: ClassVar[tuple[str, ...]] = (
         ("-c", "recovery_init_sync_method=syncfs") if sys.platform == "linux" else ()
     )
+
+    ephemeral_options: ClassVar[tuple[str, ...]] = commands.EPHEMERAL_OPTIONS
 
     @property
     def engine(self) -> str:
@@ -120,6 +123,9 @@ class PostgresBackend(ServerBackend):
         recipe = pristine.Recipe(toolchain, locale, accounts, configuration, identity)
         pristine.clone(recipe, store, target)
 
+    def rendered_configuration(self, toolchain: Toolchain) -> Mapping[str, bytes]:
+        return self.configuration(toolchain, self.port, privileges.DIRECT).rendered()
+
     def password_file(self, accounts: Sequence[Account], port: int) -> bytes:
         return password_file(ports.LOOPBACK, port, [(a.user, a.password) for a in accounts])
 
@@ -160,6 +166,11 @@ class PostgresBackend(ServerBackend):
     def _admin(self, port: int) -> sql.Login:
         return sql.superuser(self.socket(port).parent, port)
 
+    def running_version(self, server: Running) -> str:
+        with sql.connect(sql.superuser(server.socket_directory, server.port)) as cursor:
+            sql.prove_identity(cursor, self.files.datadir)
+            return str(sql.scalar(cursor, "SHOW server_version")).split()[0]
+
     def is_answering(self, port: int) -> bool:
         try:
             with sql.connect(sql.superuser(self.files.socket_directory(port), port)):
@@ -189,6 +200,20 @@ class PostgresBackend(ServerBackend):
                 reporter=self.reporter,
                 revive=partial(self.revive, toolchain),
             )
+
+    # Versions.
+
+    def toolchain_of_series(self, series: str) -> Toolchain:
+        from .postgresql.conversion import toolchain_of
+
+        return toolchain_of(self, series)
+
+    def build_upgraded(
+        self, old: Toolchain, new: Toolchain, target: Path, work: Path
+    ) -> Sequence[str]:
+        from .postgresql.upgrade import Upgrade
+
+        return Upgrade(self, old, new, target, work).run()
 
     # Dumps and backups.
 

@@ -35,6 +35,7 @@ class SqliteBackend(BaseDbdevBackend):
     has_dump_options: ClassVar[bool] = True
     restores_beside: ClassVar[bool] = True
     shares_server: ClassVar[bool] = False
+    backups_are_portable: ClassVar[bool] = True
 
     @cached_property
     def database(self) -> Path:

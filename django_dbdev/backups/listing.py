@@ -37,12 +37,12 @@ class Listed:
 def listed(root: Path) -> list[Listed]:
     """All finished backups, the oldest first."""
     return [
-        Listed(place, manifest := try_manifest(place.directory), _created(place, manifest))
+        Listed(place, manifest := try_manifest(place.directory), created(place, manifest))
         for place in finished(root)
     ]
 
 
-def _created(place: Place, manifest: Manifest | None) -> datetime:
+def created(place: Place, manifest: Manifest | None) -> datetime:
     # The manifest's has an offset; the name's is in whatever zone Django's settings had then.
     try:
         if manifest is not None:

@@ -15,6 +15,12 @@ from ..exceptions import ConfigurationError
 
 #: The name of what a restore keeps of the data that it replaces.
 SAFETY = "before-restore"
+#: The name of the data that an upgrade has left behind.
+UPGRADED = "before-upgrade"
+_RESERVED = {
+    SAFETY: "what restores call the copy of what they replace",
+    UPGRADED: "what upgrades call the data of the old version",
+}
 MANIFEST = "manifest.json"
 DATA = "data"
 
@@ -74,11 +80,8 @@ def check_new_name(root: Path, name: str) -> None:
 
     :raises ConfigurationError: when it is taken, kept for restores, or awkward in a path.
     """
-    if name == SAFETY:
-        raise ConfigurationError(
-            f"{SAFETY!r} is what restores call the copy of what they replace.",
-            hints=["use another name"],
-        )
+    if name in _RESERVED:
+        raise ConfigurationError(f"{name!r} is {_RESERVED[name]}.", hints=["use another name"])
     if not _NAME.fullmatch(name) or len(name.encode()) > 150:
         raise ConfigurationError(
             f"A backup cannot be called {name!r}.",
@@ -109,11 +112,11 @@ def find_named(root: Path, name: str) -> Place:
 
 
 def find_latest(root: Path) -> Place:
-    """The latest backup; what restores kept of replaced data does not count.
+    """The latest backup; what restores and upgrades kept of replaced data does not count.
 
     :raises ConfigurationError: when there is none.
     """
     for place in reversed(finished(root)):
-        if place.name != SAFETY:
+        if place.name not in _RESERVED:
             return place
     raise ConfigurationError(f"There are no backups in {root}.", hints=["make one: dbdev_backup"])

@@ -15,6 +15,10 @@ the server's lock, at the beginning of every command that takes it:
 - killed before 1: the live folder is the old data. The rest is thrown away;
 - killed between 1 and 2: no whole live folder, and an old one: the old one is put back;
 - killed after 2: a whole live folder, and an old one: what was begun is finished, 3 and 4.
+
+An upgrade (:func:`exchange`) shares no files with the old data, which becomes a backup by its own
+rename: where that backup has data and no manifest, :func:`mend` finishes it when there is a whole
+live folder, and puts the data back when there is none.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ from pathlib import Path
 
 from . import copying
 from .faults import step
-from .names import MANIFEST, SAFETY, finished, places
+from .names import DATA, MANIFEST, SAFETY, UPGRADED, finished, places
 
 #: How many safety backups stay.
 KEPT_SAFETIES = 3
@@ -73,9 +77,57 @@ class Replacement:
         discard(self.old)
 
 
+def exchange(live: Path, new: Path, kept: Path) -> None:
+    """Give new data the live name; the old becomes the data of the backup ``kept``.
+
+    Whatever is raised from here, :func:`mend` must be called.
+
+    :param kept: a backup without data that waits for its manifest.
+    """
+    copying.flush(new.parent)
+    step("upgrade:flushed")
+    live.rename(kept / DATA)
+    step("upgrade:set-aside")
+    new.rename(live)
+    step("upgrade:swapped")
+    (kept / PENDING).rename(kept / MANIFEST)
+    step("upgrade:kept")
+
+
 def is_broken(live: Path) -> bool:
     """Whether a replacement was killed in the middle of its renames."""
-    return next(_leftovers(live, "old"), None) is not None
+    return next(_leftovers(live, "old"), None) is not None or any(
+        (kept / DATA).exists() for kept in _unfinished(live.with_name(f"{live.name}-backups"))
+    )
+
+
+def _unfinished(root: Path) -> list[Path]:
+    """What upgrades that were killed have begun to keep."""
+    return [p.directory for p in places(root) if p.name == UPGRADED and not p.is_finished]
+
+
+def _mend_upgrade(live: Path, root: Path, is_whole: Callable[[], bool]) -> str:
+    from ..process.leftovers import end_processes_in
+
+    done = ""
+    for kept in _unfinished(root):
+        # Servers that the upgrade had for itself.
+        for folder in (live, *_leftovers(live, "new")):
+            if folder.exists():
+                end_processes_in(folder)
+        if not (kept / DATA).exists():
+            done = f"An upgrade was interrupted: the old data is in {live}, as it was"
+        elif is_whole():
+            (kept / PENDING).rename(kept / MANIFEST)
+            done = "An upgrade that was interrupted is finished"
+            continue
+        else:
+            if live.exists():
+                live.rename(live.with_name(f"{live.name}.{kept.name}.unfinished"))
+            (kept / DATA).rename(live)
+            done = f"An upgrade was interrupted: the old data is back in {live}"
+        discard(kept)
+    return done
 
 
 def mend(live: Path, root: Path, is_whole: Callable[[], bool]) -> str:
@@ -85,7 +137,7 @@ def mend(live: Path, root: Path, is_whole: Callable[[], bool]) -> str:
     :param is_whole: whether the live folder holds whole data.
     :returns: What was done, in words; empty where there was nothing to do.
     """
-    done = ""
+    done = _mend_upgrade(live, root, is_whole)
     unfinished = [p.directory for p in places(root) if p.name == SAFETY and not p.is_finished]
     for old in _leftovers(live, "old"):
         if is_whole():

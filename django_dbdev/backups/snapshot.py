@@ -392,8 +392,13 @@ def data_of(directory: Path, manifest: Manifest) -> Path:
 def describe_files(folder: Path) -> tuple[Tree, dict[str, FileEntry]]:
     """What is in a folder that a program wrote, for its manifest."""
     tree = scan(folder)
+    return tree, describe_tree(folder, tree)
+
+
+def describe_tree(folder: Path, tree: Tree) -> dict[str, FileEntry]:
+    """The files of a tree in ``folder``, for its manifest."""
     checksums = hash_all([f"{folder}/{path}" for path in tree.files])
-    return tree, {
+    return {
         path: FileEntry(status.st_size, checksum, 0, status.st_mtime_ns)
         for (path, status), checksum in zip(tree.files.items(), checksums, strict=True)
     }

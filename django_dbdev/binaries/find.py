@@ -96,6 +96,15 @@ def installed_toolchain(requirement: Requirement, sources: Sources) -> Toolchain
     return _Search(requirement, sources, SILENT).installed()
 
 
+def declined_providers(requirement: Requirement, sources: Sources) -> tuple[tuple[str, str], ...]:
+    """Who is asked before the one whom :func:`installed_toolchain` finds, and why each declines."""
+    search = _Search(requirement, sources, SILENT)
+    if not sources.executables and sources.bindir is None:
+        search.why_not_locked()
+    search.installed()
+    return search._reasons()
+
+
 def lock_toolchain(
     requirement: Requirement,
     sources: Sources,
@@ -171,7 +180,8 @@ class _Search:
         for provider in self._explicit_providers():
             try:
                 return self._overlaid(provider.find(self.requirement))
-            except Declined:
+            except Declined as declined:
+                self._decline(provider.name, declined)
                 if self.sources.alias is None:
                     return None
         try:
@@ -186,9 +196,36 @@ class _Search:
         if toolchain is None:
             try:
                 toolchain = Machine(self.engine).find(self.requirement)
-            except Declined:
+            except Declined as declined:
+                self._decline(Machine(self.engine).name, declined)
                 return None
         return self._overlaid(toolchain)
+
+    def why_not_locked(self) -> None:
+        """Note of every package of the lock, up to the one that is used, why it is not."""
+        entry = self._entry()
+        if entry is None or not entry.satisfies(self.requirement):
+            self._decline("dbdev.lock", Declined(self._lock_error(entry).message))
+            return
+        linked = self._linked(entry)
+        for package in entry.packages:
+            packager = self._packagers.get(package.provider)
+            file = package.systems.get(current_system())
+            if packager is None or file is None:
+                reason = f"dbdev.lock names no file of {package} for {current_system()}"
+                self._decline(package.provider, Declined(reason))
+                continue
+            key = packager.key(file)
+            if linked is not None and linked.digest == key:
+                return
+            tree = self.store.folder("trees", key)
+            try:
+                if not tree.is_dir():
+                    raise Declined("it is not in the store yet")
+                packager.check(tree, package.version, key, self.requirement)
+                raise Declined("it is in the store, and the project's prefix does not lead to it")
+            except Declined as declined:
+                self._decline(package.provider, declined)
 
     def lock_anew(self, upgrade: bool) -> LockedEngine:
         if self.sources.offline:
@@ -530,6 +567,8 @@ class _Search:
         self.hints += [hint for hint in declined.hints if hint not in self.hints]
 
     def _found(self, toolchain: Toolchain, *, locked: bool) -> Found:
+        if toolchain.provider in self._packagers:
+            self.store.note_user(self.sources.lock.parent, self.sources.prefix)
         return Found(self._overlaid(toolchain), self._reasons(), locked)
 
     def _reasons(self) -> tuple[tuple[str, str], ...]:

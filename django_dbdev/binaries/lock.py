@@ -38,7 +38,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -165,6 +165,26 @@ class Lock:
         entries = {**self.databases.get(alias, {}), engine: entry}
         return replace(self, databases={**self.databases, alias: entries})
 
+    def only(self, keys: Collection[tuple[str, str | None]]) -> Lock:
+        """Without the entries that are none of ``keys``: engine, and alias or None."""
+        databases = {
+            alias: {engine: e for engine, e in entries.items() if (engine, alias) in keys}
+            for alias, entries in self.databases.items()
+        }
+        return Lock(
+            {engine: e for engine, e in self.engines.items() if (engine, None) in keys},
+            {alias: entries for alias, entries in databases.items() if entries},
+        )
+
+    def entries(self) -> dict[str, LockedEngine]:
+        """All entries, by what people call them: "postgresql", "postgresql of reporting"."""
+        of_aliases = {
+            f"{engine} of {alias}": entry
+            for alias, entries in self.databases.items()
+            for engine, entry in entries.items()
+        }
+        return {**self.engines, **of_aliases}
+
     def to_json(self) -> str:
         """The file's text: the same lock is the same bytes."""
         content: dict[str, Any] = {
@@ -224,6 +244,20 @@ def read_lock(path: Path) -> Lock | None:
     except UnicodeDecodeError:
         raise LockError(f"{path} is not text in UTF-8.", hints=[_REMEDY]) from None
     return parse_lock(text, path)
+
+
+def changes(before: Lock, after: Lock) -> Iterator[str]:
+    """What is different, in words: "Updated postgresql 16.13 -> 16.15"."""
+    old, new = before.entries(), after.entries()
+    for name in sorted({*old, *new}):
+        if name not in old:
+            yield f"Added {name} {new[name]}"
+        elif name not in new:
+            yield f"Removed {name} {old[name]}"
+        elif old[name].version != new[name].version:
+            yield f"Updated {name} {old[name].version} -> {new[name].version}"
+        elif str(old[name].packages[0]) != str(new[name].packages[0]):
+            yield f"Updated {old[name].packages[0]} -> {new[name].packages[0]}"
 
 
 def write_lock(path: Path, lock: Lock) -> None:

@@ -8,6 +8,7 @@
     apt/<suite>/                          apt's own state for a suite
     clusters/<key>/                       pristine clusters, built by a backend
     proofs/<sha256>.<host>                programs that were seen to run on this kind of host
+    projects/<key>.json                   who uses it: a project's root and its prefix
     locks/ tmp/
 
 Every folder is built under a temporary name and renamed when it is complete, so that whatever
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import re
@@ -71,6 +73,9 @@ class Store:
         """
         folder = self.folder(kind, key)
         if folder.is_dir():
+            # When it was used last: what has long been idle is pruned.
+            with contextlib.suppress(OSError):
+                os.utime(folder)
             return folder
         self._make(folder.parent)
         with self.hold(kind, key, patience):
@@ -86,14 +91,25 @@ class Store:
                 shutil.rmtree(temporary, ignore_errors=True)
         return folder
 
-    def remove(self, kind: str, key: str) -> None:
-        """Remove a folder, renamed first: half a folder never bears the name of a whole one."""
+    def remove(
+        self, kind: str, key: str, *, unless: Callable[[Path], bool] = lambda folder: False
+    ) -> bool:
+        """Remove a folder, renamed first: half a folder never bears the name of a whole one.
+
+        :param unless: asked when nobody else is at work on it: whether it stays all the same.
+        :returns: Whether it was removed.
+        """
         folder = self.folder(kind, key)
         with self.hold(kind, key):
-            if folder.is_dir():
-                doomed = folder.with_name(f".{key}.{os.getpid()}.new")
-                folder.rename(doomed)
-                shutil.rmtree(doomed, ignore_errors=True)
+            if not folder.is_dir() or unless(folder):
+                return False
+            doomed = folder.with_name(f".{key}.{os.getpid()}.new")
+            folder.rename(doomed)
+            folder.with_suffix(".json").unlink(missing_ok=True)
+            for proof in (self.root / "proofs").glob(f"{key}.*"):
+                proof.unlink(missing_ok=True)
+            shutil.rmtree(doomed, ignore_errors=True)
+        return True
 
     def make(self, kind: str) -> Path:
         """A folder of the store, for what has no folder of its own."""
@@ -188,6 +204,31 @@ class Store:
                 content = json.loads(path.read_text("utf-8"))
                 if isinstance(content, dict) and path.with_suffix("").is_dir():
                     found[path.stem] = content
+        return found
+
+    def note_user(self, root: Path, prefix: Path) -> None:
+        """Note that a project uses the store, so that its programs are not pruned.
+
+        :param root: the project's, for people.
+        :param prefix: its folder of links to programs.
+        """
+        real = os.path.realpath(prefix)
+        key = hashlib.sha256(os.fsencode(real)).hexdigest()[:32]
+        file = self.root / "projects" / f"{key}.json"
+        if file.exists():
+            return
+        # Some other account's store may be read and not written.
+        with contextlib.suppress(OSError):
+            file.parent.mkdir(exist_ok=True, mode=0o700)
+            write_atomically(file, json.dumps({"root": str(root), "prefix": real}) + "\n")
+
+    def users(self) -> list[tuple[Path, dict[str, str]]]:
+        """What :meth:`note_user` noted: the note's file, and ``root`` and ``prefix``."""
+        found = []
+        for file in sorted((self.root / "projects").glob("*.json")):
+            with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+                note = json.loads(file.read_text("utf-8"))
+                found.append((file, {name: str(note[name]) for name in ("root", "prefix")}))
         return found
 
     def is_proven(self, sha256: str, host: str) -> bool:

@@ -10,19 +10,24 @@ from dataclasses import dataclass
 from ..pins import Pins, Requirement
 from .layout import Layout
 
-#: Django's vendors, the package on the index and in nixpkgs that drives each.
-_DRIVERS = {"postgresql": ("psycopg[binary]", "psycopg"), "mysql": ("mysqlclient", "mysqlclient")}
+#: Modules that Django drives databases by: the package on the index, and the one in nixpkgs.
+_DRIVERS = {
+    "psycopg": ("psycopg[binary]", "psycopg"),
+    "psycopg2": ("psycopg2-binary", "psycopg2"),
+    "MySQLdb": ("mysqlclient", "mysqlclient"),
+    "pymysql": ("PyMySQL", "pymysql"),
+}
 
 
 @dataclass(frozen=True)
 class Database:
     """An alias whose database is on a server of this project's.
 
-    :param vendor: as Django calls it ("postgresql", "mysql").
+    :param driver: the module that Django drives it by, such as "psycopg".
     """
 
     alias: str
-    vendor: str
+    driver: str
 
 
 @dataclass(frozen=True)
@@ -68,8 +73,8 @@ def build_model(layout: Layout, pins: Pins, databases: Sequence[Database], tempd
     :param tempdata: the folder of all state, seen from the project's folder, or absolute.
     """
     manage = f"python {shlex.quote(layout.manage)}"
-    vendors = tuple(dict.fromkeys(database.vendor for database in databases))
-    drivers = [_DRIVERS[vendor] for vendor in vendors if vendor in _DRIVERS]
+    modules = dict.fromkeys(database.driver for database in databases)
+    drivers = [_DRIVERS[module] for module in modules if module in _DRIVERS]
     fallback = ("django_dbdev", *(driver for driver, _ in drivers))
     return Model(
         layout=layout,

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import logging
 import os
 import re
@@ -41,6 +42,9 @@ _INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
 #: One fork at a time: filelock refuses a second one meanwhile (on Python 3.12 and later).
 _forking = threading.Lock()
+#: What a program on our terminal is sent when we are; and what a terminal sends both.
+_PASSED_ON = (*_INTERRUPTIONS, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+_FROM_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,69 @@ def program_error(command: Command, completed: Completed, failure: str = "") -> 
         output="\n".join(said[-_KEPT_LINES:]),
         hints=[f"it was run as: {command}"],
     )
+
+
+def run_attached(command: Command) -> int:
+    """Run a program on our own terminal and streams; its status, as a shell gives it.
+
+    What we are sent to end with, the program is sent. When we are killed, it is told to end.
+
+    :raises ProgramError: when it cannot be run, with the status that a shell gives.
+    """
+    logger.info("%s", command)
+    environment = command.full_environment()
+    prepare = _preparation(DIRECT, ends_with_us=True)
+    pid = 0
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        # The terminal's Ctrl-C has reached the program as well.
+        if pid and (number not in _FROM_TERMINAL or not _owns_terminal()):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    handlers = {number: signal.signal(number, pass_on) for number in _PASSED_ON}
+    reading, writing = os.pipe()
+    with _uninterrupted():
+        with warnings.catch_warnings():
+            # As in _start: the child runs only what is prepared here.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+        if pid == 0:
+            try:
+                prepare()
+                os.execvpe(command.program, [str(command.program), *command.args], environment)
+            except BaseException as error:
+                os.write(writing, str(getattr(error, "errno", None) or errno.EACCES).encode())
+            os._exit(126)
+    os.close(writing)
+    try:
+        with os.fdopen(reading, "rb") as problem:
+            number = problem.read()
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    finally:
+        for each, handler in handlers.items():
+            signal.signal(each, handler)
+    if number:
+        code = int(number)
+        raise ProgramError(
+            f"{command.program} cannot be run: {os.strerror(code)}.",
+            status=127 if code == errno.ENOENT else 126,
+        )
+    return 128 - status if status < 0 else status
+
+
+def _owns_terminal() -> bool:
+    """Whether a terminal sends its signals to us, and so to what we have started."""
+    try:
+        descriptor = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(descriptor) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,11 @@ def socket_directory(tempdata: Path, file_name: str) -> Path:
     )
 
 
+def socket_folders(tempdata: Path) -> list[Path]:
+    """All folders outside the project in which a server of this state may have its socket."""
+    return [folder for folder in _candidates(tempdata) if not folder.is_relative_to(tempdata)]
+
+
 def _candidates(tempdata: Path) -> Iterator[Path]:
     yield tempdata / _LOCAL
     name = hashlib.sha256(os.fsencode(tempdata)).hexdigest()[:16]

@@ -13,6 +13,14 @@ import psutil
 import pymysql
 import pytest
 
+from django_dbdev import backendregistry
+from django_dbdev.backends.mysql import MySqlBackend
+from django_dbdev.backends.mysqld.control import MySqlControl
+from django_dbdev.backends.mysqld.files import MySqlFiles
+from django_dbdev.backends.server import control
+from django_dbdev.binaries.toolchain import Toolchain
+from django_dbdev.exceptions import ServerError
+from django_dbdev.process.privileges import DIRECT
 from tests.conftest import working_in
 
 from .conftest import PIN, MySqlFactory, MySqlProject
@@ -411,3 +419,25 @@ def test_a_cluster_of_123_goes_on(mysql: MySqlProject, mariadb_bindir: Path) -> 
     assert mysql.query("SELECT 1") == [(1,)]
     mysql.manage("migrate", "--verbosity", "0").ok()
     mysql.manage("dbdev_backup").ok()
+
+
+def test_a_server_that_does_not_come_up_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No real server takes its time when it is told to: this one is a script."""
+    program = tmp_path / "mariadbd"
+    program.write_text("#!/bin/sh\necho still thinking\nexec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(control, "START_TIMEOUT", 0.3)
+    files = MySqlFiles(tmp_path / "state", "MySqlBackend")
+    files.datadir.mkdir(parents=True)
+    toolchain = Toolchain("mariadb", "10.11.1", "a test", {"mariadbd": program}, "0")
+    with pytest.raises(ServerError, match="did not become ready in time") as caught:
+        MySqlControl(files, "MariaDB").start(toolchain, 3306, DIRECT)
+    assert caught.value.log_tail == "still thinking"
+    assert working_in(tmp_path) == []
+
+
+def test_engines_that_it_serves() -> None:
+    for engine in ("django.db.backends.mysql", "django.contrib.gis.db.backends.mysql"):
+        assert backendregistry[engine] is MySqlBackend

@@ -21,13 +21,15 @@ from typing import Any
 
 import pytest
 
+from django_dbdev.binaries.systems import current_system
+
 from ..binaries.conftest import Wheelhouse, wheelhouse
 from ..conftest import Project, ProjectFactory, Result
 
 __all__ = ["wheelhouse"]
 
 REPOSITORY = Path(__file__).parents[2]
-SYSTEM = "x86_64-linux"
+SYSTEM = current_system()
 _CONFIG = """
 experimental-features = nix-command flakes
 sandbox = false

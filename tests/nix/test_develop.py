@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ..conftest import Project, ProjectFactory
-from .conftest import REPOSITORY, Nix, add_to_git, new_store, write_lock
+from .conftest import REPOSITORY, SYSTEM, Nix, add_to_git, new_store, write_lock
 
 EXAMPLE = REPOSITORY / "example"
 DECOY = "#!/bin/sh\necho 'postgres (PostgreSQL) 18.1'\n"
@@ -92,7 +92,7 @@ def test_bytes_that_are_not_those_of_the_lock_are_refused(
     nix: Nix, nix_project: ProjectFactory, locked: dict[str, Any]
 ) -> None:
     project = nix_project(pin='[tool.django_dbdev.postgresql]\nversion = "16"\n', lock=False)
-    locked["systems"]["x86_64-linux"]["sha256"] = "0" * 64
+    locked["systems"][SYSTEM]["sha256"] = "0" * 64
     write_lock(project, postgresql=locked)
     add_to_git(nix, project)
     assert "hash mismatch in fixed-output derivation" in nix.refuses(project)

@@ -11,7 +11,7 @@ import pytest
 from django_dbdev.pins import Requirement
 
 from ..conftest import Project, ProjectFactory
-from .conftest import REPOSITORY, Nix, write_lock
+from .conftest import REPOSITORY, SYSTEM, Nix, write_lock
 
 CASES = json.loads((REPOSITORY / "nix" / "tests.json").read_text())
 
@@ -136,7 +136,7 @@ def test_what_cannot_be_met_is_said_with_what_can_be_done(
     said = chosen(nix, pinned)["error"]
     assert words in said
     if "neither nixpkgs" in words:
-        assert "for x86_64-linux that Nix can use has it. What can be done: pin one of" in said
+        assert f"for {SYSTEM} that Nix can use has it. What can be done: pin one of" in said
     elif lock is not None:
         assert "Run `python manage.py dbdev_lock` and commit dbdev.lock" in said
 

@@ -94,6 +94,10 @@ class Configuration:
             changed.append(LOCAL)
         return changed
 
+    def rendered(self) -> dict[str, bytes]:
+        """The file that is the same on every machine, by its name."""
+        return {CONFIG: config.render(_TEMPLATE, self._values(), self.template_dirs)}
+
     def outdated(self, datadir: Path) -> list[str]:
         """The names of files that :meth:`write` would change."""
         current = config.is_current(

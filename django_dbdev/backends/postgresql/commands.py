@@ -12,6 +12,20 @@ from ...process.command import Command
 SUPERUSER = "postgres"
 #: MB. Clones copy one segment at least, and archives of a development server stay small.
 WAL_SEGMENT = 1
+#: For a server whose data goes with it: nothing waits for a disk, and no more than must be is
+#: written. Source: PostgreSQL documentation, "Non-Durable Settings".
+EPHEMERAL_OPTIONS = tuple(
+    word
+    for setting in (
+        "fsync=off",
+        "full_page_writes=off",
+        "synchronous_commit=off",
+        "wal_level=minimal",
+        "max_wal_senders=0",
+        "checkpoint_timeout=1h",
+    )
+    for word in ("-c", setting)
+)
 
 
 def locale_arguments(major: int, override: str | None) -> tuple[str, ...]:

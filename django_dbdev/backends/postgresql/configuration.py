@@ -89,11 +89,23 @@ class Configuration:
                 )
             write_atomically(file, content)
             changed.append(name)
+        return changed + self.write_local(datadir)
+
+    def write_local(self, datadir: Path) -> list[str]:
+        """As :meth:`write`, for what belongs to this machine alone."""
+        changed = []
         for name, content in self._local_files().items():
             if _read(datadir / name) != content:
                 write_atomically(datadir / name, content)
                 changed.append(name)
         return changed
+
+    def rendered(self) -> dict[str, bytes]:
+        """The files that are the same on every machine, by name."""
+        return {
+            name: config.render(template, self._values(), self.template_dirs)
+            for name, template in _TEMPLATES.items()
+        }
 
     def outdated(self, datadir: Path) -> list[str]:
         """The names of files that :meth:`write` would change."""

@@ -24,7 +24,7 @@ from ...backups.names import DATA
 from ...backups.replace import Replacement, discard
 from ...binaries.find import find_toolchain
 from ...binaries.toolchain import Toolchain
-from ...exceptions import BackupError
+from ...exceptions import BackupError, ToolchainError
 from ...pins import Requirement
 from ...process import ports, privileges
 from ...records import write_atomically
@@ -49,7 +49,7 @@ def dump_snapshot(
     :returns: The dumps, by the databases' names.
     """
     begun = time.perf_counter()
-    toolchain = _own_toolchain(backend, manifest)
+    toolchain = toolchain_of(backend, manifest.major)
     backend.reporter.fact(
         f"The backup is of PostgreSQL {manifest.version}: a temporary server of "
         f"{toolchain.version} reads it"
@@ -84,19 +84,22 @@ def _databases(accounts: Sequence[Account]) -> list[Account]:
     return list({account.database: account for account in reversed(accounts)}.values())
 
 
-def _own_toolchain(backend: PostgresBackend, manifest: Manifest) -> Toolchain:
-    """Programs of the snapshot's major version. The project's lock is not touched by that."""
-    extensions = backend.pin.requirement.extensions
-    requirement = Requirement("postgresql", manifest.major, extensions)
+def toolchain_of(backend: PostgresBackend, major: str) -> Toolchain:
+    """Programs of another major version. The project's lock is not touched by that."""
+    requirement = Requirement("postgresql", major, backend.pin.requirement.extensions)
     sources = replace(
         backend.sources(),
-        lock=backend.tempdata / f"postgresql-{manifest.major}.lock",
+        lock=backend.tempdata / f"postgresql-{major}.lock",
         executables={},
         bindir=None,
         locked=False,
         alias=None,
     )
-    return find_toolchain(requirement, sources, backend.reporter).toolchain
+    try:
+        # What made the data is still here, most often.
+        return find_toolchain(requirement, replace(sources, offline=True)).toolchain
+    except ToolchainError:
+        return find_toolchain(requirement, sources, backend.reporter).toolchain
 
 
 @contextmanager

@@ -67,7 +67,8 @@ class ServerAlias(BaseDbdevBackend, ABC):
         """The pin of the server: that of the alias that has one of its own, else the engine's."""
         pin = conf.project().pins.get(self.engine, self.pinned_alias)
         self.check_pin(pin)
-        if self.pinned_alias is not None and pin.port not in (None, self.port):
+        own_port = conf.is_ephemeral() or pin.port in (None, self.port)
+        if self.pinned_alias is not None and not own_port:
             raise ConfigurationError(
                 f"{pin.key}.port is {pin.port}, but DATABASES[{self.alias!r}]['PORT'] is "
                 f"{self.port}.",

@@ -6,6 +6,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,9 +15,16 @@ from ...backups.describe import Copied
 from ...backups.manifest import Manifest
 from ...backups.replace import is_broken
 from ...backups.snapshot import Base, Tree
-from ...binaries.find import check_lock, check_obtainable, lock_toolchain
+from ...binaries.find import (
+    check_lock,
+    check_obtainable,
+    declined_providers,
+    lock_toolchain,
+)
+from ...binaries.store import Store
 from ...binaries.toolchain import Toolchain
 from ...exceptions import ServerError
+from ...findings import Finding
 from ...process import ports
 from ...records import record_port
 from ...reporting import seconds
@@ -40,6 +48,8 @@ class ServerBackend(DatabaseServer):
 
     has_info: ClassVar[bool] = True
     has_lock: ClassVar[bool] = True
+    has_server: ClassVar[bool] = True
+    has_examination: ClassVar[bool] = True
     restores_beside: ClassVar[bool] = True
     has_dump_options: ClassVar[bool] = True
     #: Options for the first start on restored data.
@@ -62,6 +72,10 @@ class ServerBackend(DatabaseServer):
     @abstractmethod
     def client_environment(self, account: Account, port: int) -> Mapping[str, str]:
         """What makes client programs meet the server."""
+
+    def rendered_configuration(self, toolchain: Toolchain) -> Mapping[str, bytes]:
+        """The files of the configuration that are the same on every machine, by name."""
+        return {}
 
     @abstractmethod
     def count_clients(self, server: Running) -> int:
@@ -108,6 +122,10 @@ class ServerBackend(DatabaseServer):
         entry = lock_toolchain(self.pin.requirement, self.sources(), self.reporter, upgrade=upgrade)
         self.reporter.fact(f"Locked {self.engine} {entry.version} in {conf.project().lock}")
 
+    @property
+    def lock_key(self) -> tuple[str, str | None]:
+        return self.engine, self.pinned_alias
+
     def check_lock(self) -> None:
         entry = check_lock(self.pin.requirement, self.sources())
         self.reporter.fact(f"{conf.project().lock} has {self.engine} {entry.version} for the pin")
@@ -127,7 +145,7 @@ class ServerBackend(DatabaseServer):
         with self.working_alone():
             toolchain = self.find_toolchain()
             self.check_series(toolchain)
-            server = self.control.settled()
+            server = self.restarted_for(toolchain, self.control.settled())
             if server is not None:
                 port = server.port
                 self._tell_it_runs(server)
@@ -143,6 +161,14 @@ class ServerBackend(DatabaseServer):
                     f"{self.account_noun} {account.user} and its database {account.database} "
                     "are ready"
                 )
+
+    def bring_up(self) -> int | None:
+        before = self.control.settled()
+        self.init()
+        after = self.control.running()
+        if after is None or (before and before.process.pid == after.process.pid):
+            return None
+        return after.process.pid
 
     def _tell_it_runs(self, server: Running) -> None:
         self.check_port(server.port)
@@ -199,6 +225,8 @@ class ServerBackend(DatabaseServer):
         _ = self.host
         with self.working_alone():
             server = self.control.settled()
+            if server is not None and self.files.is_cluster():
+                server = self.restarted_for(self.toolchain_of_cluster(), server)
             if server is not None:
                 self._tell_it_runs(server)
                 return
@@ -249,7 +277,58 @@ class ServerBackend(DatabaseServer):
 
         restore(self, Path(directory))
 
+    # Versions.
+
+    def upgrade(self) -> None:
+        from .upgrade import upgrade
+
+        upgrade(self)
+
+    def toolchain_of_series(self, series: str) -> Toolchain:
+        """Programs that can read the cluster of another series; with :attr:`has_upgrade`."""
+        raise NotImplementedError
+
+    def build_upgraded(
+        self, old: Toolchain, new: Toolchain, target: Path, work: Path
+    ) -> Sequence[str]:
+        """Bring the cluster, which does not run, to the series of ``new`` at ``target``.
+
+        For backends with :attr:`has_upgrade`. The cluster itself is not changed, but for what a
+        start and a stop of its server change. Nothing runs at the end, and what is at
+        ``target`` was compared with it.
+
+        :param work: a folder for files that nobody needs afterwards.
+        :returns: What was done, as sentences without their ends.
+        """
+        raise NotImplementedError
+
     # What there is to know.
+
+    def examine(self) -> Iterator[Finding]:
+        from .examination import examine
+
+        return examine(self)
+
+    def declined(self) -> Sequence[tuple[str, str]]:
+        return declined_providers(self.pin.requirement, self.sources())
+
+    def digests(self) -> Mapping[str, str]:
+        from ...binaries.digest import files_digest, tree_digest
+
+        toolchain, _ = self.installed_toolchain()
+        if toolchain is None:
+            return {}
+        if Store(conf.store()).records().get(toolchain.digest, {}).get("relinked"):
+            programs = toolchain.digest
+        elif toolchain.prefix is not None:
+            programs = tree_digest(toolchain.prefix.resolve())
+        else:
+            programs = files_digest(toolchain.programs)
+        rendered = self.rendered_configuration(toolchain)
+        return {
+            f"{toolchain.engine} {toolchain.version}": programs,
+            **{name: sha256(content).hexdigest() for name, content in rendered.items()},
+        }
 
     def serverinfo(self) -> None:
         from ..info import describe

@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from ... import conf
 from ...backups.replace import mend
@@ -43,6 +43,9 @@ class Configuration(Protocol):
 
 class DatabaseServer(ServerAlias):
     """The server of one alias, and of those that share it."""
+
+    #: Options for a server whose data nobody wants after it has ended: no durability.
+    ephemeral_options: ClassVar[tuple[str, ...]] = ()
 
     # The engine's part.
 
@@ -84,6 +87,10 @@ class DatabaseServer(ServerAlias):
     @abstractmethod
     def ensure_accounts(self, accounts: Sequence[Account], port: int) -> None:
         """Make sure that every account can log in as Django will, and that it meets our server."""
+
+    @abstractmethod
+    def running_version(self, server: Running) -> str:
+        """The version of a server that is proved to be ours."""
 
     @abstractmethod
     def is_answering(self, port: int) -> bool:
@@ -151,9 +158,15 @@ class DatabaseServer(ServerAlias):
                 f"The cluster in {self.files.datadir} was made by {self.made_title()}; the pin "
                 f"({self.pin.requirement}) gives {toolchain.version}, which cannot read it.",
                 hints=[
-                    f"to go on with the data, pin {self.pin_of_cluster()}",
-                    "to move the data along, dump it with the old version and load the dump "
-                    "after dbdev_reinit (see dbdev_guide)",
+                    *(
+                        ["to move the data along: dbdev_upgrade"]
+                        if self.has_upgrade
+                        else [
+                            "to move the data along, dump it with the old version and load the "
+                            "dump after dbdev_reinit (see dbdev_guide)"
+                        ]
+                    ),
+                    f"to go on with the data as it is, pin {self.pin_of_cluster()}",
                     "to start empty: dbdev_reinit",
                 ],
             )
@@ -243,7 +256,24 @@ class DatabaseServer(ServerAlias):
         self.configuration(toolchain, port, identity).write(self.files.datadir)
         identity.adopt(self.files.datadir)
         self._write_passfile(port)
+        if conf.is_ephemeral():
+            options = (*options, *self.ephemeral_options)
         return self.control.start(toolchain, port, identity, *options)
+
+    def restarted_for(self, toolchain: Toolchain, server: Running | None) -> Running | None:
+        """The running server, restarted where it is of another minor version than the pin's."""
+        if server is None or not self.files.is_cluster():
+            return server
+        version = self.running_version(server)
+        if version == toolchain.version:
+            return server
+        self.reporter.fact(
+            f"{self.title} {version} runs, {toolchain.version} is pinned: restarting"
+        )
+        port = server.port
+        self.stop(server)
+        self.start(toolchain, port)
+        return self.control.running()
 
     def stop(self, server: Running) -> None:
         started = time.perf_counter()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from ...pins import Requirement
 from ...reporting import Reporter, seconds
+from ..digest import tree_digest
 from ..engines import Engine
 from ..lock import LockedFile, LockedFiles, LockedPackage
 from ..programs import (
@@ -345,6 +346,9 @@ class AptProvider:
                 "package": package.package,
                 "package-version": package.package_version,
                 "source": files.source,
+                "tree": tree_digest(tree),
+                # Its files then depend on where they lie.
+                "relinked": foreign,
             },
         )
         took = seconds(time.perf_counter() - started)

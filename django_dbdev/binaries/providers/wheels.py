@@ -12,6 +12,7 @@ from pathlib import Path
 from ...exceptions import IntegrityError
 from ...pins import Requirement
 from ...reporting import Reporter, seconds, size
+from ..digest import tree_digest
 from ..engines import get_engine
 from ..lock import LockedFile, LockedFiles, LockedPackage
 from ..programs import (
@@ -259,6 +260,7 @@ class WheelProvider:
                 "package-version": package.package_version,
                 "file": file.name,
                 "size": fetched,
+                "tree": tree_digest(tree),
             },
         )
         self.reporter.fact(f"Unpacked {package} in {seconds(time.perf_counter() - started)}")

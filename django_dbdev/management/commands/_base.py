@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import io
 from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser, OutputWrapper
@@ -16,6 +18,7 @@ from ...backends.base import BaseDbdevBackend
 from ...exceptions import ConfigurationError, DbdevError
 from ...process.privileges import as_project_owner, whose
 from ...registry import backendregistry
+from ...servers import Caller, servers_of
 from ..console import Console
 
 
@@ -30,6 +33,8 @@ class BaseDbdevCommand(BaseCommand):
     requires_system_checks = ()
     #: Whether what is printed is what was asked for, and so is printed at verbosity 0 as well.
     prints_result = False
+    #: The alias to work with where --database names none; None for all of them.
+    default_alias: ClassVar[str | None] = "default"
 
     alias: str
     server_name: str
@@ -40,9 +45,10 @@ class BaseDbdevCommand(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--database",
-            default="default",
+            default=self.default_alias,
             metavar="ALIAS",
-            help="The alias in DATABASES to work with. Default: default.",
+            help="The alias in DATABASES to work with. "
+            f"Default: {self.default_alias or 'all of them'}.",
         )
         self.add_extra_arguments(parser)
 
@@ -55,13 +61,23 @@ class BaseDbdevCommand(BaseCommand):
         if verbosity == 0 and not self.prints_result:
             self.stdout = OutputWrapper(io.StringIO())
         self.reporter = Console(self.stdout, self.stderr, self.style, verbosity)
-        try:
+        with self._errors_told():
             owner = as_project_owner(conf.project_root()[0], conf.tempdata())
             with owner as problem, self.reporter.programs_shown():
                 if problem is not None:
                     self.reporter.warning(problem)
-                self._know_alias(options["database"])
+                for folder in (conf.project_root()[0], conf.tempdata()):
+                    _check_is_text(folder)
+                if options["database"] is not None:
+                    self._know_alias(options["database"])
                 self.dbdev_handle()
+            self.last_step()
+
+    @contextmanager
+    def _errors_told(self) -> Iterator[None]:
+        """Turn what is raised into the words of a command."""
+        try:
+            yield
         except DbdevError as error:
             raise CommandError(str(error), returncode=error.exit_status) from error
         except NotImplementedError as error:
@@ -80,8 +96,6 @@ class BaseDbdevCommand(BaseCommand):
             ) from None
 
     def _know_alias(self, alias: str) -> None:
-        for folder in (conf.project_root()[0], conf.tempdata()):
-            _check_is_text(folder)
         conf.database(alias)
         self.alias = alias
         server = backendregistry.server_of(alias, conf.databases())
@@ -90,6 +104,16 @@ class BaseDbdevCommand(BaseCommand):
     def dbdev_handle(self) -> None:
         """What the command does."""
         raise NotImplementedError
+
+    def last_step(self) -> None:
+        """What a command does at its very end, as whoever called it."""
+
+    @property
+    def dbdev_backends(self) -> list[BaseDbdevBackend]:
+        """A backend for each server: that of the alias, or of all where none is chosen."""
+        chosen = self.options["database"]
+        caller = Caller(self.stdout, self.stderr, self.reporter, self.options)
+        return servers_of([chosen] if chosen else list(conf.databases()), caller)
 
     @property
     def dbdev_backend(self) -> BaseDbdevBackend:

@@ -4,8 +4,11 @@ import time
 from argparse import ArgumentParser
 from pathlib import Path
 
+from ...backends.base import BaseDbdevBackend
 from ...backups.contract import create
-from ...backups.names import check_new_name
+from ...backups.manifest import PORTABLE, Manifest, read_manifest
+from ...backups.names import check_new_name, finished
+from ...backups.sharing import Storage
 from ...backups.snapshot import own_size
 from ...reporting import seconds, size
 from ._base import BaseDbdevCommand
@@ -27,11 +30,30 @@ class Command(BaseDbdevCommand):
             action="store_true",
             help="Dump the alias's database alone, for newer major versions and other machines.",
         )
+        parser.add_argument(
+            "--to",
+            metavar="STORAGE",
+            help="Make a portable backup and copy it to this one of STORAGES. With the name of a "
+            "portable backup that is there already it copies that one, and goes on where a copy "
+            "was broken off.",
+        )
 
     def dbdev_handle(self) -> None:
-        started = time.perf_counter()
         backend = self.dbdev_backend
-        name = self.options["backupname"]
+        name, to = self.options["backupname"], self.options["to"]
+        if to is None:
+            self._create(backend, name)
+            return
+        # Before anything is made, a storage that cannot be used.
+        storage = Storage(to, backend.server_name)
+        made = self._made_before(backend, name)
+        if made is None:
+            self.options["portable"] = not backend.backups_are_portable
+            made = self._create(backend, name)
+        self._send(storage, *made)
+
+    def _create(self, backend: BaseDbdevBackend, name: str | None) -> tuple[Path, Manifest]:
+        started = time.perf_counter()
         if name is not None:
             check_new_name(Path(backend.root_backupdir), name)
         directory, manifest = create(backend, name)
@@ -40,3 +62,22 @@ class Command(BaseDbdevCommand):
             f"Created {directory}{named}: {size(manifest.size)}, of which it alone takes "
             f"{size(own_size(directory))}, in {seconds(time.perf_counter() - started)}"
         )
+        return directory, manifest
+
+    def _made_before(
+        self, backend: BaseDbdevBackend, name: str | None
+    ) -> tuple[Path, Manifest] | None:
+        """The portable backup of that name, to be sent as it is."""
+        for place in finished(Path(backend.root_backupdir)):
+            if name is not None and place.name == name:
+                manifest = read_manifest(place.directory)
+                if manifest.kind == PORTABLE or backend.backups_are_portable:
+                    return place.directory, manifest
+        return None
+
+    def _send(self, storage: Storage, directory: Path, manifest: Manifest) -> None:
+        started = time.perf_counter()
+        with self.reporter.progress(f"Sending {directory.name}", manifest.size) as progress:
+            sent = storage.send(directory, manifest, progress)
+        took = seconds(time.perf_counter() - started)
+        self.reporter.fact(f"Sent {directory.name} to {storage.alias}: {size(sent)} in {took}")

@@ -91,5 +91,7 @@ class Command(BaseDbdevCommand):
         for alias in sorted(settings, key=lambda name: name != "default"):
             if backendregistry.for_engine(settings[alias]["ENGINE"]).has_lock:
                 server = backendregistry.server_of(alias, settings)
-                found.setdefault(server.name, Database(alias, connections[alias].vendor))
+                driver = getattr(connections[alias], "Database", None)
+                name = getattr(driver, "__name__", "")
+                found.setdefault(server.name, Database(alias, name))
         return list(found.values())

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import time
 from argparse import ArgumentParser
 from pathlib import Path
 
+from ...backends.base import make_tempdata
 from ...backups import contract
 from ...backups.manifest import PORTABLE, try_manifest
 from ...backups.names import find_latest, find_named
+from ...backups.sharing import Storage
 from ...exceptions import ConfigurationError
+from ...reporting import seconds, size
 from ._base import BaseDbdevCommand, add_noinput
 
 
@@ -29,6 +33,12 @@ class Command(BaseDbdevCommand):
             dest="backupname",
             metavar="NAME",
             help="The backup's name, as given to dbdev_backup -n.",
+        )
+        parser.add_argument(
+            "--from",
+            dest="storage",
+            metavar="STORAGE",
+            help="Fetch the backup from this one of STORAGES first: that of -n, or the latest.",
         )
         parser.add_argument(
             "--verify",
@@ -63,9 +73,27 @@ class Command(BaseDbdevCommand):
         given, name = self.options["directory"], self.options["backupname"]
         if given and name:
             raise ConfigurationError("Give a directory or -n, not both.")
+        if self.options["storage"] is not None:
+            if given:
+                raise ConfigurationError("Give a directory or --from, not both.")
+            return self._fetched(root, name)
         if given:
             return Path(given).absolute()
         return (find_named(root, name) if name else find_latest(root)).directory
+
+    def _fetched(self, root: Path, name: str | None) -> Path:
+        started = time.perf_counter()
+        backend = self.dbdev_backend
+        storage = Storage(self.options["storage"], backend.server_name)
+        shared = storage.find(name)
+        make_tempdata(backend.tempdata)
+        root.mkdir(mode=0o700, exist_ok=True)
+        progress = self.reporter.progress(f"Fetching {shared.name}", shared.manifest.size)
+        with contract.working_alone(backend), progress as tell:
+            directory, fetched = storage.fetch(shared, root, tell)
+        took = seconds(time.perf_counter() - started)
+        self.reporter.fact(f"Fetched {directory.name}: {size(fetched)} in {took}")
+        return directory
 
     def _agree_on_aliases(self, directory: Path) -> None:
         manifest = try_manifest(directory)

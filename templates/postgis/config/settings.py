@@ -1,6 +1,6 @@
 """Settings for development."""
 
-from django_dbdev.backends.postgis import DBSETTINGS
+from django_dbdev.backends.postgis import DBSETTINGS, geo_libraries
 
 DEBUG = True
 SECRET_KEY = "django-insecure-for-development-only"
@@ -17,6 +17,7 @@ INSTALLED_APPS = [
 ]
 
 DATABASES = {"default": DBSETTINGS}
+GDAL_LIBRARY_PATH, GEOS_LIBRARY_PATH = geo_libraries()
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 MIDDLEWARE = [

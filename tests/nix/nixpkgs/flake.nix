@@ -225,6 +225,7 @@
             hostPlatform = {
               inherit system;
               isLinux = builtins.match ".*-linux" system != null;
+              extensions.sharedLibrary = ".so";
             };
           };
 
@@ -265,6 +266,8 @@
           "python314"
         ] (_: python3)
         // genAttrs [
+          "gdal"
+          "geos"
           "libkrb5"
           "libxml2"
           "libxslt"

@@ -1,0 +1,172 @@
+"""What is in the store, who uses it, and whether it is what was unpacked.
+
+Every project that uses programs is noted in the store (:meth:`.store.Store.note_user`) by its
+prefix, whose links say which programs those are: a project that is gone uses nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .digest import tree_digest
+from .store import Store
+
+#: Seconds. Younger programs may belong to a command that has not linked them yet.
+YOUNG = 600.0
+#: Seconds. A pristine cluster that nobody cloned for so long is made again when it is wanted.
+IDLE = 14 * 86400.0
+
+CLUSTERS, TREES = "clusters", "trees"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One folder of the store.
+
+    :param kind: :data:`TREES` or :data:`CLUSTERS`.
+    :param record: what it is, as far as it was noted.
+    :param used_by: the roots of the projects that link to it; empty for clusters.
+    :param last_used: seconds since the epoch.
+    """
+
+    kind: str
+    key: str
+    folder: Path
+    size: int
+    last_used: float
+    record: dict[str, Any] = field(default_factory=dict)
+    used_by: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        if self.kind == CLUSTERS:
+            return f"pristine cluster {self.key[:12]}"
+        known = f"{self.record.get('package', '')} {self.record.get('package-version', '')}"
+        return known.strip() or f"tree {self.key[:12]}"
+
+
+def items(store: Store) -> list[Item]:
+    """Everything whole in the store, programs first."""
+    users, records = _users(store), store.records()
+    found = []
+    for kind in (TREES, CLUSTERS):
+        for folder in _folders(store.root / kind):
+            found.append(
+                Item(
+                    kind,
+                    folder.name,
+                    folder,
+                    disk_usage(folder),
+                    folder.stat().st_mtime,
+                    records.get(folder.name, {}) if kind == TREES else {},
+                    tuple(sorted(users.get(folder.name, ()))) if kind == TREES else (),
+                )
+            )
+    return found
+
+
+def unused(found: list[Item], now: float) -> list[Item]:
+    """What no project links to, and clusters that were not cloned for :data:`IDLE` seconds."""
+    return [
+        item
+        for item in found
+        if (
+            not item.used_by and now - item.last_used > YOUNG
+            if item.kind == TREES
+            else now - item.last_used > IDLE
+        )
+    ]
+
+
+def prune(store: Store) -> list[Item]:
+    """Remove what is unused, and what is noted of projects that are gone; what was removed."""
+    removed = []
+    for item in unused(items(store), time.time()):
+
+        def is_used(folder: Path, item: Item = item) -> bool:
+            """Looked at again: another command may have come to use it since then."""
+            return item.key in _users(store) or folder.stat().st_mtime != item.last_used
+
+        if store.remove(item.kind, item.key, unless=is_used):
+            removed.append(item)
+    for file, user in store.users():
+        if not Path(user["prefix"]).is_dir():
+            file.unlink(missing_ok=True)
+    return removed
+
+
+@dataclass(frozen=True)
+class Verified:
+    """``problem`` is empty for a tree whose files are those that were unpacked.
+
+    ``noted``: it was not known until now what they were, and is known from now on.
+    """
+
+    item: Item
+    problem: str = ""
+    noted: bool = False
+
+
+def verify(store: Store) -> Iterator[Verified]:
+    """Read all programs again and compare them with what was unpacked."""
+    for item in items(store):
+        if item.kind != TREES:
+            continue
+        if not item.record:
+            yield Verified(item, "nothing tells what it is")
+            continue
+        digest = tree_digest(item.folder)
+        if "tree" not in item.record:
+            store.record(item.key, {**item.record, "tree": digest})
+            yield Verified(item, noted=True)
+        elif item.record["tree"] != digest:
+            yield Verified(item, "its files are not those that were unpacked")
+        else:
+            yield Verified(item)
+
+
+def disk_usage(folder: Path) -> int:
+    """Bytes that a folder takes."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(parent, name)).st_size
+            except OSError:
+                continue
+    return total
+
+
+def _folders(parent: Path) -> list[Path]:
+    try:
+        entries = sorted(parent.iterdir())
+    except OSError:
+        return []
+    return [each for each in entries if each.is_dir() and not each.name.startswith(".")]
+
+
+def _users(store: Store) -> dict[str, set[str]]:
+    """The roots of the projects that link to each tree, by the tree's key."""
+    found: dict[str, set[str]] = {}
+    trees = store.root.resolve() / TREES
+    for _, user in store.users():
+        for link in _links(Path(user["prefix"])):
+            if link.is_relative_to(trees):
+                key = link.relative_to(trees).parts[0]
+                found.setdefault(key, set()).add(user["root"])
+    return found
+
+
+def _links(prefix: Path) -> Iterator[Path]:
+    try:
+        entries = list(prefix.iterdir())
+    except OSError:
+        return
+    for entry in entries:
+        if entry.is_symlink():
+            yield entry.resolve()

@@ -1,0 +1,79 @@
+"""Ending what works in a folder that is about to go, and removing it.
+
+Used for servers that nobody waits for any more: their data is thrown away with them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .processes import working_directory
+from .sockets import socket_folders
+
+if TYPE_CHECKING:
+    import psutil
+
+#: Seconds for a server to give its shared memory back, before it is killed.
+_PATIENCE = 5.0
+
+
+def remove_with_servers(folder: Path) -> None:
+    """Remove ``folder``, and first end whatever works in it."""
+    end_processes_in(folder)
+    remove(folder)
+
+
+def remove(folder: Path) -> None:
+    """Remove ``folder``, and the sockets that belong to it."""
+    deadline = time.monotonic() + _PATIENCE
+    while folder.exists():
+        # What a killed server started may write until it notices.
+        shutil.rmtree(folder, ignore_errors=time.monotonic() < deadline)
+    for sockets in socket_folders(folder):
+        shutil.rmtree(sockets, ignore_errors=True)
+
+
+def end_processes_in(folder: Path) -> None:
+    import psutil
+
+    folder = folder.resolve()
+    # SIGQUIT ends a server at once, and it still cleans up what is not in its folder.
+    for number in (signal.SIGQUIT, signal.SIGKILL):
+        deadline = time.monotonic() + _PATIENCE
+        found = working_in(folder)
+        for process in found:
+            with suppress(psutil.Error):
+                process.send_signal(number)
+        while found and time.monotonic() < deadline:
+            time.sleep(0.005)
+            found = [process for process in found if _is_alive(process)]
+        if not found:
+            return
+
+
+def working_in(folder: Path) -> list[psutil.Process]:
+    """All other processes whose working directory is ``folder`` or below it."""
+    import psutil
+
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            cwd = working_directory(process)
+            # A removed folder's processes still name it, with a mark behind.
+            if cwd is not None and cwd.is_relative_to(folder) and process.pid != os.getpid():
+                found.append(process)
+    return found
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    import psutil
+
+    with suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False

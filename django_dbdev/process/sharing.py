@@ -1,0 +1,77 @@
+"""One server for several commands that run at once: who started it, and who leaves last.
+
+Each holds a shared lock on a file beside the datadir for as long as it needs the server. The
+first one writes there which process it started; whoever is the last to leave stops that, and
+nothing else: a server that ran before stays.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import processes
+
+
+@dataclass
+class Use:
+    """One command's use of a server."""
+
+    path: Path
+    _descriptor: int
+
+    def note_started(self, pid: int) -> None:
+        """Say that a command of this kind has started the server."""
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, str(pid).encode(), 0)
+
+    def left_last(self) -> int | None:
+        """Leave. The pid of the server to stop, where we are the last and one of us started it.
+
+        Nobody else comes in before the block of :func:`using` ends.
+        """
+        try:
+            # Gives the shared lock up also where the other is not to be had. Source: flock(2).
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return None
+        started = os.pread(self._descriptor, 20, 0)
+        os.ftruncate(self._descriptor, 0)
+        return int(started) if started.isdigit() else None
+
+
+@contextmanager
+def using(path: Path) -> Iterator[Use]:
+    """Use the server that the file ``path`` stands for."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        use = Use(path, descriptor)
+        # Alone: what a killed command has started counts as the user's own.
+        use.left_last()
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield use
+    finally:
+        os.close(descriptor)
+
+
+def stop_if_last(path: Path, datadir: Path, number: int) -> None:
+    """What a killed command can no longer do itself.
+
+    :param number: the signal that ends the server cleanly.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except OSError:
+        return
+    try:
+        pid = Use(path, descriptor).left_last()
+        process = None if pid is None else processes.find(pid)
+        if process is not None and process.cwd is not None and process.cwd == datadir.resolve():
+            process.signal(number)
+            process.wait_gone(60)
+    finally:
+        os.close(descriptor)

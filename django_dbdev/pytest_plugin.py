@@ -1,0 +1,90 @@
+"""``pytest --dbdev``: the servers of the project are up while its tests run.
+
+Off unless it is asked for on the command line or by ``dbdev = project`` (or ``ephemeral``) in
+pytest's configuration; nothing but pytest is imported then. The controller of pytest-xdist brings
+the servers up before it starts its workers, which inherit the environment; with pytest-django it
+does so before Django's test databases are made.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from .session import Up
+
+OFF, PROJECT, EPHEMERAL = "off", "project", "ephemeral"
+_CHOICES = (OFF, PROJECT, EPHEMERAL)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("django_dbdev", "databases (django_dbdev)")
+    group.addoption(
+        "--dbdev",
+        nargs="?",
+        const=PROJECT,
+        choices=_CHOICES,
+        help="Have the project's database servers up during the tests; `--dbdev=ephemeral` has "
+        "new ones, which go afterwards.",
+    )
+    parser.addini("dbdev", f"What --dbdev is by default: {', '.join(_CHOICES)}.", default=OFF)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    how = config.getoption("--dbdev") or config.getini("dbdev")
+    if how not in _CHOICES:
+        raise pytest.UsageError(
+            f"dbdev is {how!r} in pytest's configuration, not one of {_CHOICES}"
+        )
+    if how == OFF or _has_servers_already(config):
+        return
+    config.pluginmanager.register(_Servers(config, how == EPHEMERAL), "django_dbdev_servers")
+
+
+def _has_servers_already(config: pytest.Config) -> bool:
+    """A worker of xdist has those of its controller, and ``dbdev_run`` those that it has made."""
+    return hasattr(config, "workerinput") or "DBDEV_EPHEMERAL" in os.environ
+
+
+class _Servers:
+    """The servers, from registration until pytest ends."""
+
+    def __init__(self, config: pytest.Config, ephemeral: bool) -> None:
+        self._stack = ExitStack()
+        self._before, self._up = dict(os.environ), None
+        if not config.option.collectonly:
+            self._up = self._bring_up(ephemeral)
+            os.environ.update(self._up.environment)
+
+    def _bring_up(self, ephemeral: bool) -> Up:
+        import django
+        from django.core.exceptions import ImproperlyConfigured
+
+        from . import conf
+        from .exceptions import DbdevError
+        from .servers import Caller
+        from .session import servers_up
+
+        try:
+            django.setup()
+            caller = Caller(None, None, options={})
+            return self._stack.enter_context(
+                servers_up(list(conf.databases()), caller, ephemeral=ephemeral)
+            )
+        except ImproperlyConfigured as error:
+            raise pytest.UsageError(f"--dbdev needs Django's settings: {error}") from None
+        except DbdevError as error:
+            raise pytest.UsageError(f"--dbdev: {error}") from None
+
+    def pytest_report_header(self) -> list[str]:
+        return [f"dbdev: {server}" for server in self._up.servers] if self._up else []
+
+    def pytest_unconfigure(self) -> None:
+        os.environ.clear()
+        os.environ.update(self._before)
+        self._stack.close()

@@ -1,0 +1,250 @@
+"""dbdev_run: servers up for a command, and things as they were afterwards, whatever happens."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from .conftest import SETTINGS, Project, ProjectFactory, working_in
+
+#: Waits until it is told to end, and then ends with a status of its own.
+WAITER = """
+import signal, sys, time
+def end(number, frame):
+    sys.exit(40 + number)
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, end)
+print("ready", flush=True)
+time.sleep(60)
+"""
+SHOW = "import os, json; print(json.dumps(dict(os.environ)))"
+
+
+def eventually(what: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def sessions(project: Project) -> list[str]:
+    folder = project.tempdata / "ephemeral"
+    return [entry.name for entry in folder.iterdir()] if folder.exists() else []
+
+
+def is_gone(project: Project) -> bool:
+    return not sessions(project) and not project.servers()
+
+
+def ephemeral_pid(project: Project) -> int:
+    (file,) = (project.tempdata / "ephemeral").glob("*/PostgresBackend/postmaster.pid")
+    return int(file.read_text().split()[0])
+
+
+def running(project: Project, *options: str) -> subprocess.Popen[str]:
+    """A run of the waiter that has come so far."""
+    waiter = project.write("waiter.py", WAITER)
+    process = subprocess.Popen(
+        [
+            *(sys.executable, str(project.root / "manage.py"), "dbdev_run", *options, "--"),
+            *(sys.executable, str(waiter)),
+        ],
+        cwd="/",
+        env=project.env(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    said = process.stdout.readline()
+    assert said == "ready\n", said + process.communicate()[1]
+    return process
+
+
+def test_status_output_and_environment_are_the_commands(project: Project) -> None:
+    done = project.manage("dbdev_run", "--ephemeral", "--", sys.executable, "-c", SHOW).ok()
+    environment = json.loads(done.out)
+    assert environment["PGHOST"] == "127.0.0.1"
+    assert environment["DATABASE_URL"].endswith(f":{environment['PGPORT']}/dbdev")
+    assert "ephemeral" in done.err
+    script = project.write("it's a script", '#!/bin/sh\npsql -Atc "SELECT 1 + 1"; exit 7\n')
+    script.chmod(0o755)
+    done = project.manage("dbdev_run", "--ephemeral", "--", f"./{script.name}")
+    assert (done.status, done.out) == (7, "2\n")
+    assert project.manage("dbdev_run", "--ephemeral", "no-such-program").failed(127).out == ""
+    assert project.manage("dbdev_run", "--ephemeral", "--", "sh", "-c", "kill -9 $$").status == 137
+    project.manage("dbdev_run").failed(2)
+    assert is_gone(project)
+    # Nothing was made of the project's own.
+    assert not project.datadir.exists()
+
+
+def test_django_in_the_command_meets_the_ephemeral_server(new_project: ProjectFactory) -> None:
+    """Also where the pin or the settings fix a port, and for several servers."""
+    project = new_project(
+        pin='[tool.django_dbdev.postgresql]\nversion = "18"\nport = 25431\n',
+        settings="""
+        DATABASES["shared"] = {**DBSETTINGS, "PORT": 25431, "NAME": "shared"}
+        DATABASES["other"] = {**DBSETTINGS, "PORT": 25432, "NAME": "other"}
+        """,
+    )
+    script = project.write(
+        "script.py",
+        """
+        import django
+        django.setup()
+        from django.db import connections
+        for alias in ("default", "shared", "other"):
+            cursor = connections[alias].cursor()
+            cursor.execute("SELECT current_database(), current_setting('data_directory'),"
+                           " current_setting('fsync'), current_setting('port')")
+            print(*cursor.fetchone())
+        """,
+    )
+    said = project.manage(
+        *("dbdev_run", "--ephemeral", "--", sys.executable, str(script)),
+        DJANGO_SETTINGS_MODULE="settings",
+        PYTHONPATH=str(project.root),
+    )
+    rows = [line.split() for line in said.ok().out.splitlines()]
+    assert [row[0] for row in rows] == ["dbdev", "shared", "other"]
+    assert {row[2] for row in rows} == {"off"}
+    places = [Path(row[1]) for row in rows]
+    assert all(place.is_relative_to(project.tempdata / "ephemeral") for place in places)
+    assert places[0] == places[1] != places[2]
+    assert not {"25431", "25432"} & {row[3] for row in rows}
+    manage = [sys.executable, str(project.root / "manage.py")]
+    said = project.manage(
+        "dbdev_run", "--ephemeral", "--", *manage, "dbdev_serverinfo", "--format", "json"
+    )
+    info = json.loads(said.ok().out)
+    assert info["running"]
+    assert "ephemeral" in info["datadir"]
+    assert is_gone(project)
+
+
+def test_sqlite_has_a_file_of_its_own(new_project: ProjectFactory) -> None:
+    project = new_project(pin="", base=SETTINGS.replace("postgres ", "sqlite "))
+    manage = [sys.executable, str(project.root / "manage.py")]
+    said = project.manage("dbdev_run", "--ephemeral", "--", *manage, "migrate").ok().out
+    assert "contenttypes" in said
+    assert not (project.tempdata / "SqliteBackend").exists()
+    assert sessions(project) == []
+
+
+def test_a_server_that_ran_stays_and_one_that_was_started_stops(project: Project) -> None:
+    query = ["psql", "-Atc", "SELECT 42"]
+    assert project.manage("dbdev_run", "--", *query).ok().out == "42\n"
+    assert project.datadir.exists()
+    assert project.servers() == []
+    project.manage("dbdev_startserver").ok()
+    pid = project.pid()
+    assert project.manage("dbdev_run", "--", *query).ok().out == "42\n"
+    # Beside it an ephemeral one, which has nothing to do with it.
+    project.query("CREATE TABLE kept (n int)")
+    project.manage("dbdev_run", "--ephemeral", "--", "psql", "-c", "CREATE TABLE kept ()").ok()
+    assert project.pid() == pid
+    project.manage("dbdev_stopserver").ok()
+
+
+def test_who_leaves_last_stops_the_server(project: Project) -> None:
+    first, second = running(project), running(project)
+    pid = project.pid()
+    first.send_signal(signal.SIGTERM)
+    first.communicate(timeout=30)
+    assert project.pid() == pid
+    assert project.query("SELECT 1") == [(1,)]
+    second.send_signal(signal.SIGTERM)
+    second.communicate(timeout=30)
+    assert project.servers() == []
+    assert not (project.datadir / "postmaster.pid").exists()
+
+
+@pytest.mark.parametrize("options", [(), ("--ephemeral",)])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_are_passed_on(
+    project: Project, number: signal.Signals, options: tuple[str, ...]
+) -> None:
+    process = running(project, *options)
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    assert process.returncode == 40 + number
+    assert is_gone(project)
+
+
+@pytest.mark.parametrize("options", [(), ("--ephemeral",)])
+def test_nothing_is_left_when_it_is_killed(project: Project, options: tuple[str, ...]) -> None:
+    process = running(project, *options)
+    command = psutil.Process(process.pid).children()
+    process.kill()
+    process.communicate(timeout=30)
+    eventually(lambda: is_gone(project))
+    eventually(lambda: not any(child.is_running() for child in command))
+    if not options:
+        # The server was stopped as it should be.
+        assert not (project.datadir / "postmaster.pid").exists()
+
+
+def test_the_next_run_clears_up_where_the_watchdog_was_killed_too(project: Project) -> None:
+    process = running(project, "--ephemeral")
+    family = psutil.Process(process.pid).children(recursive=True)
+    watchdog = next(p for p in family if any("watchdog" in word for word in p.cmdline()))
+    server = psutil.Process(ephemeral_pid(project))
+    for each in (watchdog, psutil.Process(process.pid)):
+        each.kill()
+    process.communicate(timeout=30)
+    assert server.is_running()
+    project.manage("dbdev_run", "--ephemeral", "--", "true").ok()
+    assert is_gone(project)
+    assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
+
+
+def test_the_command_outlives_a_server_that_is_killed(project: Project) -> None:
+    process = running(project, "--ephemeral")
+    os.kill(ephemeral_pid(project), signal.SIGKILL)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 40 + signal.SIGTERM
+    assert is_gone(project)
+
+
+def test_ten_at_once_do_not_meet(project: Project) -> None:
+    project.manage("dbdev_run", "--ephemeral", "--", "true").ok()
+    statement = "CREATE TABLE mine (n int); SELECT current_setting('port')"
+    command = [sys.executable, str(project.root / "manage.py"), "dbdev_run", "--ephemeral", "--"]
+    processes = [
+        subprocess.Popen(
+            [*command, "psql", "-qAtc", statement],
+            env=project.env(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(10)
+    ]
+    outcomes = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0] * 10, outcomes
+    assert len({out for out, _ in outcomes}) == 10
+    assert is_gone(project)
+
+
+def test_sockets_outside_the_project_go_as_well(new_project: ProjectFactory) -> None:
+    project = new_project("a" * 90)
+    said = project.manage(
+        "dbdev_run", "--ephemeral", "--", "psql", "-Atc", "SHOW unix_socket_directories"
+    )
+    folder = Path(said.ok().out.strip())
+    assert not folder.is_relative_to(project.root)
+    assert not folder.exists()
+    assert working_in(project.root) == []

@@ -1,0 +1,187 @@
+"""dbdev_upgrade: the data goes along to a newer major version, or stays whole where it is."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .conftest import Project, ProjectFactory
+
+FILL = (
+    "CREATE TABLE numbers (n int PRIMARY KEY, text text, at timestamptz DEFAULT '2026-01-01Z')",
+    "INSERT INTO numbers SELECT g, repeat(md5(g::text), g % 40) FROM generate_series(1, 3000) g",
+    "CREATE INDEX ON numbers (text)",
+    "CREATE VIEW few AS SELECT n FROM numbers WHERE n < 10",
+    "CREATE SEQUENCE counting; SELECT setval('counting', 41)",
+    "CREATE TYPE mood AS ENUM ('glad', 'sad'); CREATE TABLE moods (m mood)",
+    "INSERT INTO moods VALUES ('glad'), ('sad')",
+    "CREATE ROLE reader LOGIN PASSWORD 'secret'; GRANT SELECT ON numbers TO reader",
+    'CREATE DATABASE "another ""one"""',
+    "ALTER DATABASE dbdev SET work_mem = '3MB'",
+    "SELECT lo_from_bytea(4711, 'a large object')",
+    "CREATE EXTENSION pg_trgm VERSION '1.3'",
+)
+CONTENTS = (
+    "SELECT n, text, at::text FROM numbers ORDER BY n",
+    "SELECT m::text FROM moods ORDER BY 1",
+    "SELECT n FROM few ORDER BY n",
+    "SELECT last_value FROM counting",
+    "SELECT rolname, rolsuper, rolcanlogin FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY 1",
+    "SELECT datname FROM pg_database WHERE NOT datistemplate ORDER BY 1",
+    "SELECT current_setting('work_mem')",
+    "SELECT convert_from(lo_get(4711), 'UTF8')",
+    "SELECT similarity('word', 'words')::text",
+)
+STEPS = (
+    *("begun", "looked", "initialised", "copying", "copied", "checked", "built", "described"),
+    *("flushed", "set-aside", "swapped", "kept", "started"),
+)
+SWAPPED = STEPS.index("swapped")
+
+
+def pin(project: Project, version: str) -> None:
+    project.pin(f'[tool.django_dbdev.postgresql]\nversion = "{version}"\n')
+
+
+def contents(project: Project) -> list[list[tuple[object, ...]]]:
+    return [project.query(query) for query in CONTENTS]
+
+
+def major(project: Project) -> str:
+    return project.query("SHOW server_version")[0][0].split(".")[0]
+
+
+def kept(project: Project) -> list[Path]:
+    listed = json.loads(project.manage("dbdev_listbackups", "--format", "json").ok().out)
+    return [Path(each["directory"]) for each in listed if each["name"] == "before-upgrade"]
+
+
+@pytest.fixture
+def filled(new_project: ProjectFactory) -> Project:
+    project = new_project(pin='[tool.django_dbdev.postgresql]\nversion = "14"\n')
+    project.manage("dbdev_init").ok()
+    for statement in FILL:
+        project.query(statement)
+    return project
+
+
+def test_in_one_leap(filled: Project) -> None:
+    before = contents(filled)
+    pin(filled, "18")
+    for command in ("dbdev_init", "dbdev_startserver"):
+        if command == "dbdev_startserver":
+            pin(filled, "14")
+            filled.manage("dbdev_stopserver").ok()
+            pin(filled, "18")
+        said = filled.manage(command).failed(4).err
+        assert "made by PostgreSQL 14" in said
+        assert "18.6" in said
+        assert "dbdev_upgrade" in said
+    said = filled.manage("dbdev_upgrade").ok().out
+    assert "Upgrading PostgreSQL 14.23 -> 18.6" in said
+    assert "Updated the extension pg_trgm in dbdev" in said
+    assert major(filled) == "18"
+    assert contents(filled) == before
+    statistics = "SELECT count(*) FROM pg_stats WHERE tablename = 'numbers'"
+    assert filled.query(statistics)[0][0] == 3
+    (backup,) = kept(filled)
+    # What is kept is a whole backup of the old version, for the old version.
+    filled.query("DROP TABLE numbers CASCADE")
+    pin(filled, "14")
+    assert "there is no way back" in filled.manage("dbdev_upgrade").failed(4).err
+    filled.manage("dbdev_restore", "--verify", "--noinput", str(backup)).ok()
+    assert major(filled) == "14"
+    assert contents(filled) == before
+    assert not list(filled.tempdata.glob(".Postgres*"))
+    # Of the pinned version already, it only sees that the server runs.
+    assert "Upgrading" not in filled.manage("dbdev_upgrade").ok().out
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [("copying", "set-aside", "swapped"), pytest.param(STEPS, marks=pytest.mark.slow)],
+    ids=["some", "all"],
+)
+def test_killed_at_every_step(filled: Project, steps: tuple[str, ...]) -> None:
+    before = contents(filled)
+    pin(filled, "18")
+    for step in steps:
+        done = filled.manage("dbdev_upgrade", DBDEV_FAULT_AT=f"upgrade:{step}")
+        assert done.status == -9, (step, done.all)
+        swapped = STEPS.index(step) >= SWAPPED
+        pin(filled, "18" if swapped else "14")
+        filled.manage("dbdev_startserver").ok()
+        assert major(filled) == ("18" if swapped else "14"), step
+        assert contents(filled) == before, step
+        assert not list(filled.tempdata.glob(".Postgres*")), step
+        assert len(kept(filled)) == swapped, step
+        if swapped:
+            for backup in kept(filled):
+                pin(filled, "14")
+                filled.manage("dbdev_restore", "--noinput", "--no-safety", str(backup)).ok()
+                filled.manage("dbdev_clearbackups", "--noinput").ok()
+        pin(filled, "18")
+    filled.manage("dbdev_upgrade").ok()
+    assert contents(filled) == before
+
+
+def test_by_dumps_where_pg_upgrade_is_not_there(filled: Project) -> None:
+    before = contents(filled)
+    script = """
+    import os
+    os.environ["DJANGO_SETTINGS_MODULE"] = "settings"
+    import django; django.setup()
+    from django.core.management import call_command
+    from django_dbdev.backends.postgresql.upgrade import Upgrade
+    Upgrade.by_files = False
+    call_command("dbdev_upgrade")
+    """
+    # The installations of the tests have pg_upgrade, so that it has to be hidden.
+    pin(filled, "18")
+    filled.write("by_dumps.py", script)
+    subprocess.run([sys.executable, "by_dumps.py"], cwd=filled.root, env=filled.env(), check=True)
+    assert major(filled) == "18"
+    assert contents(filled) == before
+
+
+def test_what_pg_upgrade_refuses_is_said_and_nothing_changes(filled: Project) -> None:
+    filled.query("CREATE TABLE old (r regproc)")
+    before = contents(filled)
+    pid = filled.pid()
+    pin(filled, "18")
+    said = filled.manage("dbdev_upgrade").failed(4)
+    assert "pg_upgrade" in said.err
+    assert "as it was" in said.all
+    # It runs again, with the old programs.
+    assert filled.pid() != pid
+    assert contents(filled) == before
+    assert kept(filled) == []
+
+
+def test_a_newer_minor_version_is_a_restart(new_project: ProjectFactory) -> None:
+    project = new_project(pin='[tool.django_dbdev.postgresql]\nversion = "16.14"\n')
+    project.manage("dbdev_init").ok()
+    project.query("CREATE TABLE kept (n int)")
+    pid = project.pid()
+    pin(project, "16.15")
+    for command in ("dbdev_startserver", "dbdev_init"):
+        said = project.manage(command).ok().out
+        assert ("restarting" in said) == (command == "dbdev_startserver")
+    assert project.pid() != pid
+    assert project.query("SHOW server_version")[0][0].startswith("16.15")
+    assert project.query("SELECT count(*) FROM kept") == [(0,)]
+
+
+@pytest.mark.slow
+def test_step_by_step(filled: Project) -> None:
+    before = contents(filled)
+    for version in ("15", "16", "17", "18"):
+        pin(filled, version)
+        filled.manage("dbdev_upgrade").ok()
+        assert major(filled) == version
+        assert contents(filled) == before
+    assert len(kept(filled)) == 4
