@@ -80,7 +80,7 @@ def test_upgrade_moves_to_the_newest_that_the_pin_allows(new_project: ProjectFac
     assert int(upgraded.split(".")[0]) >= 18
 
 
-@pytest.mark.parametrize(("version", "nearest"), [("99", "18."), ("16.2", "16.15")])
+@pytest.mark.parametrize(("version", "nearest"), [("99", "18."), ("16.99", "16.15")])
 def test_a_version_that_nobody_has_names_the_nearest(
     new_project: ProjectFactory, version: str, nearest: str
 ) -> None:
