@@ -44,6 +44,7 @@ _VARYING = [
         (r"\b\d+(\.\d+)? (B|kB|MB|GB)\b", "SIZE"),
         (r"(?<=127\.0\.0\.1:)\d+|(?<=PORT=)\d+|(?<=port )\d+|(?<=PGSQL\.)\d+", "PORT"),
         (r"\(pid \d+\)", "(pid PID)"),
+        (r'(?<="age": )[\d.]+|(?<=_size": )\d+|(?<="size": )\d+|(?<=ration": )[\d.]+', "NUMBER"),
         (r"\b1[4-9]\.\d+(\.\d+)?\b", "VERSION"),
         (r"\b(x86_64|aarch64)-(linux|darwin)\b", "SYSTEM"),
         (r"\b[0-9a-f]{64}\b", "SHA256"),
