@@ -26,12 +26,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 
-from .harness import Measurements, Row, alternate, as_json, table, timed
+from .harness import Measurements, Row, Section, alternate, show, timed
 
 SETTINGS = """
 from django_dbdev.backends.postgres import DBSETTINGS
@@ -46,6 +47,8 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "settings"
 from django.core.management import execute_from_command_line
 execute_from_command_line(sys.argv)
 """
+#: One relation holds nearly all of it; a hundred tables of uneven size.
+KINDS = ("pgbench", "project")
 PIN = '[tool.django_dbdev.postgresql]\nversion = "18"\n'
 #: Bytes of a row of text: eight digests, which do not compress.
 _ROW = 300
@@ -335,43 +338,74 @@ def rows(kind: str, measured: Measurements) -> list[Row]:
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    parser.add_argument("--folder", type=Path, help="where to work; default: a temporary one")
-    parser.add_argument("--part", choices=("pgbench", "project"), help="one database alone")
-    parser.add_argument("--megabytes", type=int, default=1100)
-    parser.add_argument("--only", nargs="*", help="contenders to run, by name")
-    parser.add_argument("--lock", type=Path, help="a dbdev.lock to begin with")
-    options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="dbdev-bench-", dir=options.folder))
-    results: dict[str, Measurements] = {}
-    benches: list[Bench] = []
+@contextmanager
+def benches(folder: Path, lock: Path | None = None) -> Iterator[Callable[[str, int], Bench]]:
+    """Makes projects by kind and megabytes, and destroys them at the end."""
+    made: list[Bench] = []
+
+    def make(kind: str, megabytes: int) -> Bench:
+        made.append(Bench(folder, kind, megabytes, lock))
+        return made[-1]
+
     try:
-        for kind in (options.part,) if options.part else ("pgbench", "project"):
-            bench = Bench(folder, kind, options.megabytes, options.lock)
-            benches.append(bench)
-            chosen = contenders(bench)
-            if options.only:
-                chosen = {k: v for k, v in chosen.items() if k in options.only}
-            results[kind] = alternate(chosen, options.rounds)
-            bench.manage("dbdev_destroy", "--noinput")
+        yield make
     finally:
-        for bench in benches:
+        for bench in made:
             subprocess.run(
                 [sys.executable, str(bench.root / "manage.py"), "dbdev_destroy", "--noinput"],
                 env=bench.env,
                 capture_output=True,
             )
+
+
+def sections(
+    folder: Path,
+    rounds: int,
+    megabytes: int,
+    *,
+    kinds: Sequence[str] = KINDS,
+    lock: Path | None = None,
+) -> Iterator[Section]:
+    with benches(folder, lock) as make:
+        for kind in kinds:
+            bench = make(kind, megabytes)
+            measured = alternate(contenders(bench), rounds)
+            bench.manage("dbdev_destroy", "--noinput")
+            title = f"Backups of {megabytes} MB: {kind}"
+            yield Section(title, measured, rows(kind, measured))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument("--folder", type=Path, help="where to work; default: a temporary one")
+    parser.add_argument("--part", choices=KINDS, help="one database alone")
+    parser.add_argument("--megabytes", type=int, default=1100)
+    parser.add_argument("--only", nargs="*", help="contenders to run, by name")
+    parser.add_argument("--lock", type=Path, help="a dbdev.lock to begin with")
+    options = parser.parse_args()
+    kinds = (options.part,) if options.part else KINDS
+    folder = Path(tempfile.mkdtemp(prefix="dbdev-bench-", dir=options.folder))
+    try:
+        if options.only:
+            _show_seconds(folder, kinds, options)
+            return
+        found = sections(folder, options.rounds, options.megabytes, kinds=kinds, lock=options.lock)
+        show(found, as_json=options.json)
+    finally:
         shutil.rmtree(folder)
-    if options.only:
-        print(json.dumps({kind: each.seconds for kind, each in results.items()}, indent=1))
-        return
-    for kind, measured in results.items():
-        shown = rows(kind, measured)
-        title = f"{kind}: {options.megabytes} MB, {options.rounds} rounds, alternating"
-        print(as_json(measured, shown) if options.json else table(title, measured, shown))
+
+
+def _show_seconds(folder: Path, kinds: Sequence[str], options: argparse.Namespace) -> None:
+    """Some contenders alone have no ratios."""
+    results: dict[str, dict[str, list[float]]] = {}
+    with benches(folder, options.lock) as make:
+        for kind in kinds:
+            known = contenders(make(kind, options.megabytes))
+            chosen = {name: known[name] for name in known if name in options.only}
+            results[kind] = alternate(chosen, options.rounds).seconds
+    print(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

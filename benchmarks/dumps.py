@@ -21,10 +21,11 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from .harness import Contender, Row, alternate, as_json, table, timed
+from .harness import Contender, Row, Section, alternate, show, timed
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "example"
 LIMIT = 1.05
@@ -135,6 +136,26 @@ class Bench:
         }
 
 
+def sections(folder: Path, rounds: int, megabytes: int) -> Iterator[Section]:
+    bench = Bench(folder, megabytes)
+    try:
+        for name in ("pgbench", "hundred"):
+            contenders = bench.contenders(name)
+            measured = alternate(contenders, rounds)
+            psql, plain, restore, directory, check = contenders
+            found = [
+                Row(f"plain / {psql}", measured.ratio([plain], psql, less=[check]), LIMIT),
+                Row(
+                    f"directory / {restore}",
+                    measured.ratio([directory], restore, less=[check]),
+                    LIMIT,
+                ),
+            ]
+            yield Section(f"Loading dumps of {megabytes} MB: {name}", measured, found)
+    finally:
+        bench.manage("dbdev_stopserver")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
@@ -143,30 +164,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where to work; default: the system's")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        bench = Bench(Path(folder), options.megabytes)
-        try:
-            for name in ("pgbench", "hundred"):
-                contenders = bench.contenders(name)
-                measured = alternate(contenders, options.rounds)
-                psql, plain, restore, directory, check = contenders
-                rows = [
-                    Row(
-                        f"plain / {psql}",
-                        measured.ratio([plain], psql, less=[check]),
-                        LIMIT,
-                    ),
-                    Row(
-                        f"directory / {restore}",
-                        measured.ratio([directory], restore, less=[check]),
-                        LIMIT,
-                    ),
-                ]
-                if options.json:
-                    print(as_json(measured, rows))
-                else:
-                    print(table(f"{name}, {options.megabytes} MB", measured, rows), end="\n\n")
-        finally:
-            bench.manage("dbdev_stopserver")
+        found = sections(Path(folder), options.rounds, options.megabytes)
+        show(found, as_json=options.json)
 
 
 if __name__ == "__main__":

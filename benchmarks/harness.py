@@ -11,9 +11,10 @@ import os
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 Contender = Callable[[int], float]
 
@@ -83,6 +84,30 @@ class Row:
     limit: float | None = None
 
 
+@dataclass(frozen=True)
+class Section:
+    """What was measured together, and the ratios that come of it."""
+
+    title: str
+    measured: Measurements
+    rows: Sequence[Row]
+
+    def table(self) -> str:
+        return table(self.title, self.measured, self.rows)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"title": self.title, **as_dict(self.measured, self.rows)}
+
+
+def show(sections: Iterable[Section], *, as_json: bool) -> None:
+    """Print tables as they come, or JSON at the end."""
+    if as_json:
+        print(json.dumps([section.as_dict() for section in sections], indent=2))
+        return
+    for section in sections:
+        print(section.table(), end="\n\n", flush=True)
+
+
 def table(title: str, measured: Measurements, rows: Sequence[Row]) -> str:
     lines = [title, "", f"{'':<52}{'median':>9}{'min':>9}{'max':>9}"]
     for name, values in measured.seconds.items():
@@ -99,18 +124,19 @@ def table(title: str, measured: Measurements, rows: Sequence[Row]) -> str:
 
 
 def as_json(measured: Measurements, rows: Sequence[Row]) -> str:
-    return json.dumps(
-        {
-            "seconds": measured.seconds,
-            "ratios": {
-                row.label: {
-                    "min": row.ratio[0],
-                    "median": row.ratio[1],
-                    "max": row.ratio[2],
-                    "goal": row.limit,
-                }
-                for row in rows
-            },
+    return json.dumps(as_dict(measured, rows), indent=2)
+
+
+def as_dict(measured: Measurements, rows: Sequence[Row]) -> dict[str, Any]:
+    return {
+        "seconds": measured.seconds,
+        "ratios": {
+            row.label: {
+                "min": row.ratio[0],
+                "median": row.ratio[1],
+                "max": row.ratio[2],
+                "goal": row.limit,
+            }
+            for row in rows
         },
-        indent=2,
-    )
+    }

@@ -24,15 +24,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from .harness import (
     Measurements,
     Row,
+    Section,
     alternate,
-    as_json,
     as_unprivileged,
-    table,
+    show,
     timed,
 )
 
@@ -216,6 +217,25 @@ def rows(measured: Measurements) -> list[Row]:
     ]
 
 
+def sections(folder: Path, rounds: int, *, example: bool = False) -> Iterator[Section]:
+    bench = Bench(folder, EXAMPLE if example else started_project(folder / "template"))
+    measured = alternate(
+        {
+            "bare script": bench.bare,
+            "dbdev_init": bench.init,
+            "manage.py check": bench.check,
+            "dbdev_serverinfo": bench.serverinfo,
+            "dbdev_startserver": bench.start,
+            "server's own start": bench.server_start,
+            "dbdev_stopserver": bench.stop_command,
+            "server's own stop": bench.server_stop,
+            "second project's prefix": bench.second_prefix,
+        },
+        rounds,
+    )
+    yield Section("Init, start, stop", measured, rows(measured))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=10)
@@ -225,28 +245,10 @@ def main() -> None:
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="dbdev-bench-", dir=options.folder))
     try:
-        template = EXAMPLE if options.example else started_project(folder / "template")
-        bench = Bench(folder, template)
-        measured = alternate(
-            {
-                "bare script": bench.bare,
-                "dbdev_init": bench.init,
-                "manage.py check": bench.check,
-                "dbdev_serverinfo": bench.serverinfo,
-                "dbdev_startserver": bench.start,
-                "server's own start": bench.server_start,
-                "dbdev_stopserver": bench.stop_command,
-                "server's own stop": bench.server_stop,
-                "second project's prefix": bench.second_prefix,
-            },
-            options.rounds,
-        )
+        found = sections(folder, options.rounds, example=options.example)
+        show(found, as_json=options.json)
     finally:
         shutil.rmtree(folder)
-    if options.json:
-        print(as_json(measured, rows(measured)))
-    else:
-        print(table(f"{options.rounds} rounds, alternating", measured, rows(measured)))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Real commands run in a terminal of their own, on a project like the tutorial's:
 
 - ``_static/first-steps.cast`` is the recording, an asciicast v2 (``asciinema play``);
-- ``_static/first-steps.svg`` is made from it: an animation by CSS, without script or fonts of others;
+- ``_static/first-steps.svg`` is made from it: an animation without script or foreign fonts;
 - ``_static/guide.svg`` is a screenshot of ``dbdev_guide``.
 
 Needs the extra ``record`` and, the first time, the package index.

@@ -1,0 +1,144 @@
+"""Everything that is measured, in one run: ``benchmarks/run [--quick] [--only PART…]``.
+
+Prints one table of ratios, with medians and spread, and writes ``results.json`` and from that the
+page and the plot of the documentation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import django
+import psutil
+
+from . import backups, dumps, init, peers, report
+from .harness import Section
+from .sizes import MEGABYTES, Size, sizes
+
+PARTS = ("init", "peers", "backups", "dumps", "sizes")
+
+
+@dataclass(frozen=True)
+class Amount:
+    """How much is measured. Sizes in megabytes."""
+
+    rounds: int
+    megabytes: int
+    sizes: tuple[int, ...]
+
+
+FULL, QUICK = Amount(5, 1100, MEGABYTES), Amount(1, 20, (5, 20))
+
+
+def measure(parts: list[str], folder: Path, amount: Amount, python: Path) -> Iterator[Section]:
+    """All but the sizes, each part in a folder of its own."""
+    os.environ["DSLR"] = str(python.with_name("dslr"))
+    rounds, megabytes = amount.rounds, amount.megabytes
+    for part in parts:
+        place = folder / part
+        place.mkdir()
+        if part == "init":
+            yield from init.sections(place, 2 * rounds)
+        elif part == "peers":
+            yield from peers.sections(place, 2 * rounds, python)
+        elif part == "backups":
+            yield from backups.sections(place, rounds, megabytes)
+        elif part == "dumps":
+            yield from dumps.sections(place, rounds, megabytes)
+
+
+def ratios(sections: list[Section]) -> str:
+    """One table for all."""
+    lines = []
+    for section in sections:
+        lines += ["", f"{section.title:<56}{'median':>9}{'min':>9}{'max':>9}{'goal':>9}"]
+        for row in section.rows:
+            low, median, high = row.ratio
+            goal = "" if row.limit is None else f"{row.limit:.2f}"
+            lines.append(f"  {row.label:<54}{median:>9.2f}{low:>9.2f}{high:>9.2f}{goal:>9}")
+    return "\n".join(lines[1:])
+
+
+def machine(folder: Path) -> dict[str, str]:
+    """What a reader needs to judge the figures; no names."""
+    stats = [p for p in psutil.disk_partitions(all=True) if folder.is_relative_to(p.mountpoint)]
+    fstype = max(stats, key=lambda p: len(p.mountpoint)).fstype if stats else "unknown"
+    memory = round(psutil.virtual_memory().total / 2**30)
+    return {
+        "System": f"{platform.system()} {platform.machine()}",
+        "cores": str(os.cpu_count()),
+        "memory": f"{memory} GiB",
+        "file system": fstype,
+        "Python": platform.python_version(),
+        "Django": django.get_version(),
+    }
+
+
+def results(
+    sections: list[Section], by_size: list[Size], amount: Amount, folder: Path
+) -> dict[str, Any]:
+    return {
+        "date": date.today().isoformat(),
+        "rounds": amount.rounds,
+        "machine": machine(folder),
+        "sections": [section.as_dict() for section in sections],
+        "sizes": [size.as_dict() for size in by_size],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="tiny sizes; nothing is written")
+    parser.add_argument("--only", nargs="+", choices=PARTS, help="some parts; nothing is written")
+    parser.add_argument("--rounds", type=int, help=f"default: {FULL.rounds}; twice for init, peers")
+    parser.add_argument("--json", type=Path, help="write the results to this file as well")
+    parser.add_argument("--folder", type=Path, help="where to work; default: a temporary one")
+    options = parser.parse_args()
+    amount = QUICK if options.quick else FULL
+    if options.rounds:
+        amount = Amount(options.rounds, amount.megabytes, amount.sizes)
+    parts = options.only or list(PARTS)
+    folder = Path(tempfile.mkdtemp(prefix="dbdev-bench-", dir=options.folder)).resolve()
+    try:
+        python = peers.python_of_peers(folder)
+        sections, by_size = [], []
+        for section in measure([p for p in parts if p != "sizes"], folder, amount, python):
+            sections.append(section)
+            print(section.table(), end="\n\n", file=sys.stderr, flush=True)
+        if "sizes" in parts:
+            by_size = list(sizes(folder / "sizes", amount.rounds, amount.sizes))
+        found = json.dumps(results(sections, by_size, amount, folder), indent=2) + "\n"
+    finally:
+        _remove(folder)
+    print(ratios(sections))
+    if options.json:
+        options.json.write_text(found)
+    if not options.quick and not options.only:
+        report.RESULTS.write_text(found)
+        report.write()
+        print(f"Wrote {report.RESULTS}, {report.PAGE} and {report.PLOT}")
+
+
+def _remove(folder: Path) -> None:
+    """Stop what a part that failed left running, and remove the folder."""
+    for data in folder.rglob("postmaster.pid"):
+        manage = data.parents[2] / "manage.py"
+        if manage.exists():
+            subprocess.run([sys.executable, manage, "dbdev_stopserver"], capture_output=True)
+    shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
