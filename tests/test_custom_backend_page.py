@@ -13,7 +13,7 @@ from django_dbdev.process.ports import is_free
 
 from .conftest import Project, ProjectFactory
 
-PAGE = Path(__file__).parent.parent / "docs/custom-backend.rst"
+PAGE = Path(__file__).parent.parent / "docs/howto/custom-backend.rst"
 _BLOCK = re.compile(
     r"^``(?P<file>[\w./]+)``(?P<more> goes on)?:\n\n\.\. code-block:: \w+\n\n"
     r"(?P<code>(?:    .*\n|\n)+)",

@@ -20,6 +20,8 @@ DATABASES = {"default": DBSETTINGS}
 """
 #: Pages whose first command is to make the project.
 FROM_NOTHING = ("tutorial",)
+#: Pages whose programs are fetched by apt.
+BY_APT = ("howto/geodjango", "howto/mariadb")
 
 
 def pages() -> list[str]:

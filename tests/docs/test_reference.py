@@ -20,7 +20,7 @@ PACKAGE = DOCS.parent / "django_dbdev"
 _OPTION = r"(?<![\w-])--?[a-z][a-z-]*"
 COMMANDS = PACKAGE / "management" / "commands"
 
-sys.path.append(str(DOCS / "_ext"))
+sys.path += [str(DOCS), str(DOCS / "_ext")]
 
 
 def described(kind: str) -> set[str]:
@@ -48,7 +48,7 @@ def variables() -> set[str]:
         and re.fullmatch(r"DBDEV_[A-Z_]+[A-Z]", node.value)
     }
     found |= {engine.bindir_variable for engine in ENGINES.values()}
-    found |= {conf.port_variable(engine) for engine in ENGINES}
+    found |= {conf.port_variable(family) for family in conf.FALLBACK_PORTS}
     return found | {"DBDEV_LOCKED", "DBDEV_OFFLINE"}
 
 
@@ -114,7 +114,9 @@ def test_options_on_all_pages_are_those_of_the_commands() -> None:
 
 
 def test_pins() -> None:
-    assert described("pin") == set(pins._KEYS)
+    code = (PACKAGE / "pins.py").read_text("utf-8")
+    others = set(re.findall(r'table\.get\("(\w+)"', code)) | set(pins._KEYS)
+    assert described("pin") == others
 
 
 def test_checks() -> None:
@@ -149,3 +151,8 @@ def test_lock_keys() -> None:
     }
     assert written
     assert not {key for key in written if f"``{key}``" not in page}
+
+
+def test_the_picture_of_the_rooms_is_that_of_the_contract() -> None:
+    rooms = import_module("rooms")
+    assert rooms.PICTURE.read_text("utf-8") == rooms.picture(), "python docs/rooms.py draws it anew"
