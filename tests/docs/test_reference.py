@@ -113,6 +113,15 @@ def test_options_on_all_pages_are_those_of_the_commands() -> None:
     assert not wrong
 
 
+def test_the_readme_tells_every_command_and_every_link_of_it_is_there() -> None:
+    readme = (DOCS.parent / "README.md").read_text("utf-8")
+    told = re.findall(r"`(dbdev_\w+)`", readme.partition("## What there is")[2])
+    assert set(told) == set(names())
+    links = re.findall(r"\]\(([^)#:]+)\)", readme)
+    assert links
+    assert not [link for link in links if not (DOCS.parent / link).exists()]
+
+
 def test_pins() -> None:
     code = (PACKAGE / "pins.py").read_text("utf-8")
     others = set(re.findall(r'table\.get\("(\w+)"', code)) | set(pins._KEYS)
