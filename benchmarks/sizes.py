@@ -47,7 +47,7 @@ def _net(measured: Measurements) -> dict[str, float]:
     found = {}
     for name, values in measured.seconds.items():
         if name in _OURS:
-            values = [value - less for value, less in zip(values, check, strict=True)]
+            values = [max(v - less, 0.001) for v, less in zip(values, check, strict=True)]
         if name != backups.CHECK:
             found[name] = statistics.median(values)
     return found
