@@ -42,12 +42,19 @@ _VARYING = [
         (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d)?(\.\d+)?([+-]\d\d:\d\d)?", "TIME"),
         (r"\b\d+(\.\d+)?( ?)(ms|s|min|h|d)\b(?! \()", "DURATION"),
         (r"\b\d+(\.\d+)? (B|kB|MB|GB)\b", "SIZE"),
-        (r"(?<=127\.0\.0\.1:)\d+|(?<=PORT=)\d+|(?<=port )\d+|(?<=PGSQL\.)\d+", "PORT"),
+        (
+            r"(?<=127\.0\.0\.1:)\d+|(?<=PORT=)\d+|(?<=(?:port |.SQL\.|ysql\.))\d+",
+            "PORT",
+        ),
         (r"\(pid \d+\)", "(pid PID)"),
         (r'(?<="age": )[\d.]+|(?<=_size": )\d+|(?<="size": )\d+|(?<=ration": )[\d.]+', "NUMBER"),
-        (r"\b1[4-9]\.\d+(\.\d+)?\b", "VERSION"),
+        (r"\b1[4-9]\.\d+(\.\d+)?\b|(?<![\d.])\d+\.\d+\.\d+(?![\d.])", "VERSION"),
         (r"\b(x86_64|aarch64)-(linux|darwin)\b", "SYSTEM"),
         (r"\b[0-9a-f]{64}\b", "SHA256"),
+        # Of a generated file: its digest, and the Python that it is for.
+        (r"body=[0-9a-f]+", "body=DIGEST"),
+        (r"\bpython3\d+\b", "PYTHON"),
+        (r'(?<=python-version: )"[^"]*"', "PYTHON"),
     )
 ]
 
