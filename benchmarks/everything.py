@@ -23,11 +23,11 @@ from typing import Any
 import django
 import psutil
 
-from . import backups, dumps, init, peers, report
+from . import backups, dumps, init, mysql, nix, peers, report, run
 from .harness import Section
 from .sizes import MEGABYTES, Size, sizes
 
-PARTS = ("init", "peers", "backups", "dumps", "sizes")
+PARTS = ("init", "run", "peers", "mysql", "nix", "backups", "dumps", "sizes")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ FULL, QUICK = Amount(5, 1100, MEGABYTES), Amount(1, 20, (5, 20))
 
 
 def measure(parts: list[str], folder: Path, amount: Amount, python: Path) -> Iterator[Section]:
-    """All but the sizes, each part in a folder of its own."""
+    """All but the sizes, each part in a folder of its own; what this machine lacks is left out."""
     os.environ["DSLR"] = str(python.with_name("dslr"))
     rounds, megabytes = amount.rounds, amount.megabytes
     for part in parts:
@@ -51,6 +51,14 @@ def measure(parts: list[str], folder: Path, amount: Amount, python: Path) -> Ite
         place.mkdir()
         if part == "init":
             yield from init.sections(place, 2 * rounds)
+        elif part == "run":
+            yield from run.sections(place, 2 * rounds)
+        elif part == "mysql":
+            if (bindir := mysql.find_bindir()) is not None:
+                yield from mysql.sections(place, rounds, bindir)
+        elif part == "nix":
+            if shutil.which("nix") is not None:
+                yield from nix.sections(place, 2 * rounds)
         elif part == "peers":
             yield from peers.sections(place, 2 * rounds, python)
         elif part == "backups":

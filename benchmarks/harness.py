@@ -93,10 +93,33 @@ class Section:
     rows: Sequence[Row]
 
     def table(self) -> str:
-        return table(self.title, self.measured, self.rows)
+        lines = [self.title, "", f"{'':<52}{'median':>9}{'min':>9}{'max':>9}"]
+        for name, values in self.measured.seconds.items():
+            lines.append(
+                f"{name + ' [s]':<52}{statistics.median(values):>9.3f}"
+                f"{min(values):>9.3f}{max(values):>9.3f}"
+            )
+        lines.append("")
+        for row in self.rows:
+            low, median, high = row.ratio
+            verdict = "" if row.limit is None else f"  (goal: at most {row.limit:.2f})"
+            lines.append(f"{row.label:<52}{median:>9.2f}{low:>9.2f}{high:>9.2f}{verdict}")
+        return "\n".join(lines)
 
     def as_dict(self) -> dict[str, Any]:
-        return {"title": self.title, **as_dict(self.measured, self.rows)}
+        return {
+            "title": self.title,
+            "seconds": self.measured.seconds,
+            "ratios": {
+                row.label: {
+                    "min": row.ratio[0],
+                    "median": row.ratio[1],
+                    "max": row.ratio[2],
+                    "goal": row.limit,
+                }
+                for row in self.rows
+            },
+        }
 
 
 def show(sections: Iterable[Section], *, as_json: bool) -> None:
@@ -106,37 +129,3 @@ def show(sections: Iterable[Section], *, as_json: bool) -> None:
         return
     for section in sections:
         print(section.table(), end="\n\n", flush=True)
-
-
-def table(title: str, measured: Measurements, rows: Sequence[Row]) -> str:
-    lines = [title, "", f"{'':<52}{'median':>9}{'min':>9}{'max':>9}"]
-    for name, values in measured.seconds.items():
-        lines.append(
-            f"{name + ' [s]':<52}{statistics.median(values):>9.3f}"
-            f"{min(values):>9.3f}{max(values):>9.3f}"
-        )
-    lines.append("")
-    for row in rows:
-        low, median, high = row.ratio
-        verdict = "" if row.limit is None else f"  (goal: at most {row.limit:.2f})"
-        lines.append(f"{row.label:<52}{median:>9.2f}{low:>9.2f}{high:>9.2f}{verdict}")
-    return "\n".join(lines)
-
-
-def as_json(measured: Measurements, rows: Sequence[Row]) -> str:
-    return json.dumps(as_dict(measured, rows), indent=2)
-
-
-def as_dict(measured: Measurements, rows: Sequence[Row]) -> dict[str, Any]:
-    return {
-        "seconds": measured.seconds,
-        "ratios": {
-            row.label: {
-                "min": row.ratio[0],
-                "median": row.ratio[1],
-                "max": row.ratio[2],
-                "goal": row.limit,
-            }
-            for row in rows
-        },
-    }

@@ -21,9 +21,10 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from .harness import Measurements, Row, alternate, as_json, table, timed
+from .harness import Measurements, Row, Section, alternate, show, timed
 from .init import free_port
 
 SETTINGS = """
@@ -139,6 +140,27 @@ def rows(measured: Measurements) -> list[Row]:
     ]
 
 
+def find_bindir() -> Path | None:
+    """The folder of this machine's server; None where it has none."""
+    found = shutil.which("mariadbd", path=f"{os.environ['PATH']}:/usr/sbin")
+    return None if found is None else Path(found).parent
+
+
+def sections(folder: Path, rounds: int, bindir: Path) -> Iterator[Section]:
+    bench = Bench(folder, bindir)
+    measured = alternate(
+        {
+            "bare script": bench.bare,
+            "bare script with zones": bench.bare_with_zones,
+            "dbdev_init": bench.init,
+            "manage.py check": bench.check,
+        },
+        rounds,
+    )
+    title = f"Init of MariaDB (once, without a pristine cluster in the store: {bench.cold:.2f} s)"
+    yield Section(title, measured, rows(measured))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
@@ -148,29 +170,14 @@ def main() -> None:
         "--bindir", type=Path, help="the folder of mariadbd; default: the machine's"
     )
     options = parser.parse_args()
-    found = shutil.which("mariadbd", path=f"{os.environ['PATH']}:/usr/sbin")
-    if options.bindir is None and found is None:
+    bindir = options.bindir or find_bindir()
+    if bindir is None:
         raise SystemExit("there is no mariadbd on this machine: name its folder by --bindir")
-    bindir = options.bindir or Path(str(found)).parent
     folder = Path(tempfile.mkdtemp(prefix="dbdev-bench-", dir=options.folder))
     try:
-        bench = Bench(folder, bindir)
-        measured = alternate(
-            {
-                "bare script": bench.bare,
-                "bare script with zones": bench.bare_with_zones,
-                "dbdev_init": bench.init,
-                "manage.py check": bench.check,
-            },
-            options.rounds,
-        )
+        show(sections(folder, options.rounds, bindir), as_json=options.json)
     finally:
         shutil.rmtree(folder)
-    if options.json:
-        print(as_json(measured, rows(measured)))
-    else:
-        print(table(f"{options.rounds} rounds, alternating", measured, rows(measured)))
-        print(f"\nOnce, without a pristine cluster in the store: {bench.cold:.3f} s")
 
 
 if __name__ == "__main__":

@@ -17,12 +17,13 @@ import shutil
 import stat
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from django_dbdev.binaries import pip
 from django_dbdev.binaries.systems import current_system, pip_platforms
 
-from .harness import Row, alternate, as_json, table, timed
+from .harness import Row, Section, alternate, show, timed
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 GOAL = 0.2
@@ -85,6 +86,30 @@ class Bench:
         shutil.rmtree(self.folder)
 
 
+def sections(folder: Path, rounds: int) -> Iterator[Section]:
+    bench = Bench(folder)
+    try:
+        bench.prepare()
+        develop = "nix develop -c true"
+        measured = alternate(
+            {
+                develop: lambda _: bench.run(*bench.develop),
+                "bash -c true": lambda _: bench.run("bash", "-c", "true"),
+                "python -c ''": lambda _: bench.run(sys.executable, "-c", ""),
+            },
+            rounds,
+        )
+    finally:
+        bench.remove()
+    measured.seconds["the goal"] = [GOAL] * len(measured.seconds[develop])
+    found = [
+        Row("nix develop / the goal", measured.ratio([develop], "the goal"), 1.0),
+        Row("nix develop / bash", measured.ratio([develop], "bash -c true")),
+        Row("nix develop / Python", measured.ratio([develop], "python -c ''")),
+    ]
+    yield Section("Entering the Nix shell", measured, found)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=10)
@@ -92,27 +117,8 @@ def main() -> None:
     options = parser.parse_args()
     if shutil.which("nix") is None:
         raise SystemExit("nix is not installed")
-    bench = Bench(Path(tempfile.mkdtemp(prefix="dbdev-bench-")))
-    try:
-        bench.prepare()
-        measured = alternate(
-            {
-                "nix develop -c true": lambda _: bench.run(*bench.develop),
-                "bash -c true": lambda _: bench.run("bash", "-c", "true"),
-                "python -c ''": lambda _: bench.run(sys.executable, "-c", ""),
-            },
-            options.rounds,
-        )
-        seconds = measured.seconds["nix develop -c true"]
-        measured.seconds["the goal"] = [GOAL] * len(seconds)
-        rows = [
-            Row("nix develop / the goal", measured.ratio(["nix develop -c true"], "the goal"), 1.0),
-            Row("nix develop / bash", measured.ratio(["nix develop -c true"], "bash -c true")),
-            Row("nix develop / Python", measured.ratio(["nix develop -c true"], "python -c ''")),
-        ]
-    finally:
-        bench.remove()
-    print(as_json(measured, rows) if options.json else table("Entering the shell", measured, rows))
+    folder = Path(tempfile.mkdtemp(prefix="dbdev-bench-"))
+    show(sections(folder, options.rounds), as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -13,10 +13,11 @@ import argparse
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from . import init
-from .harness import Measurements, Row, alternate, as_json, as_unprivileged, table, timed
+from .harness import Measurements, Row, Section, alternate, as_unprivileged, show, timed
 from .init import EXAMPLE, free_port
 
 BARE = """
@@ -69,6 +70,21 @@ def rows(measured: Measurements) -> list[Row]:
     ]
 
 
+def sections(folder: Path, rounds: int) -> Iterator[Section]:
+    bench = Bench(folder, EXAMPLE)
+    measured = alternate(
+        {
+            "bare script": bench.bare,
+            "dbdev_run --ephemeral": bench.run,
+            "check": bench.check,
+            "pytest": bench.pytest_off,
+            "pytest --dbdev": bench.pytest_on,
+        },
+        rounds,
+    )
+    yield Section("Servers for one command", measured, rows(measured))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=10)
@@ -77,23 +93,9 @@ def main() -> None:
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="dbdev-bench-", dir=options.folder))
     try:
-        bench = Bench(folder, EXAMPLE)
-        measured = alternate(
-            {
-                "bare script": bench.bare,
-                "dbdev_run --ephemeral": bench.run,
-                "check": bench.check,
-                "pytest": bench.pytest_off,
-                "pytest --dbdev": bench.pytest_on,
-            },
-            options.rounds,
-        )
+        show(sections(folder, options.rounds), as_json=options.json)
     finally:
         shutil.rmtree(folder)
-    if options.json:
-        print(as_json(measured, rows(measured)))
-    else:
-        print(table(f"{options.rounds} rounds, alternating", measured, rows(measured)))
 
 
 if __name__ == "__main__":

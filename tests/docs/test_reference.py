@@ -115,7 +115,7 @@ def test_options_on_all_pages_are_those_of_the_commands() -> None:
 
 def test_the_readme_tells_every_command_and_every_link_of_it_is_there() -> None:
     readme = (DOCS.parent / "README.md").read_text("utf-8")
-    told = re.findall(r"`(dbdev_\w+)`", readme.partition("## What there is")[2])
+    told = re.findall(r"`(dbdev_\w+)", readme.partition("## What there is")[2])
     assert set(told) == set(names())
     links = re.findall(r"\]\(([^)#:]+)\)", readme)
     assert links
@@ -124,8 +124,7 @@ def test_the_readme_tells_every_command_and_every_link_of_it_is_there() -> None:
 
 def test_pins() -> None:
     code = (PACKAGE / "pins.py").read_text("utf-8")
-    others = set(re.findall(r'table\.get\("(\w+)"', code)) | set(pins._KEYS)
-    assert described("pin") == others
+    assert described("pin") == set(re.findall(r'table\.get\("(\w+)"', code)) | set(pins._KEYS)
 
 
 def test_checks() -> None:
