@@ -27,6 +27,7 @@ from pathlib import Path
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 HOME = "/home/alice"
+STORE = f"{HOME}/.cache/django_dbdev"
 _BLOCK = re.compile(r"^(?P<indent> *)\.\. code-block:: *(?P<language>\S*)$")
 _HIDDEN = re.compile(r"^ *\.\. run: (?P<command>.+)$")
 _OPTION = re.compile(r"^ +:(?P<name>[a-z-]+): *(?P<value>.*)$")
@@ -196,7 +197,8 @@ def run(
         text=True,
         timeout=300,
     )
-    printed = re.split(rf"\n{_END}(\d+)\n", done.stdout.replace(str(home), HOME))
+    shown = done.stdout.replace(environment["DBDEV_STORE"], STORE).replace(str(home), HOME)
+    printed = re.split(rf"\n{_END}(\d+)\n", shown)
     assert len(printed) == 2 * len(commands) + 1, done.stdout[-3000:]
     return [
         Done(step, [line.rstrip() for line in text.rstrip().splitlines()], int(status))
