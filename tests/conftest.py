@@ -23,8 +23,9 @@ import psutil
 import psycopg
 import pytest
 
-from django_dbdev.exceptions import PinError
-from django_dbdev.pins import parse_pins
+from django_dbdev.binaries.find import Sources, find_toolchain
+from django_dbdev.exceptions import PinError, ToolchainError
+from django_dbdev.pins import Requirement, parse_pins
 from django_dbdev.process.processes import working_directory
 
 #: What the developer's own environment must not decide.
@@ -231,14 +232,18 @@ def store(pytestconfig: pytest.Config) -> Path:
 
 
 @pytest.fixture(scope="session")
-def mariadb_bindir() -> Path:
-    """The folder of MariaDB's server program: that of the machine."""
+def mariadb_bindir(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of MariaDB's server program, fetched as a project fetches it."""
     if chosen := os.environ.get("DBDEV_TEST_MARIADB_BINDIR"):
         return Path(chosen)
-    found = shutil.which("mariadbd", path=os.pathsep.join([os.defpath, "/usr/sbin"]))
-    if found is None:
-        pytest.skip("there is no MariaDB on this machine")
-    return Path(found).parent
+    folder = tmp_path_factory.mktemp("mariadb")
+    try:
+        found = find_toolchain(
+            Requirement("mariadb"), Sources(folder / "dbdev.lock", folder / "prefix", store)
+        )
+    except ToolchainError as error:
+        pytest.skip(f"there is no MariaDB for this machine: {error}")
+    return found.toolchain.program("mariadbd").resolve().parent
 
 
 @pytest.fixture
