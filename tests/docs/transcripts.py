@@ -33,7 +33,9 @@ _HIDDEN = re.compile(r"^ *\.\. run: (?P<command>.+)$")
 _OPTION = re.compile(r"^ +:(?P<name>[a-z-]+): *(?P<value>.*)$")
 _PACKAGE = re.compile(r"(?<=pip install --quiet ')django_dbdev(\[[^\]]*\])>=2")
 _END = "\x1e"
-_FETCHING = ("Resolved ", "Downloaded ", "Unpacked ")
+#: What is only printed where store or lock do not have something yet, and what pip says of a
+#: machine's own configuration.
+_FETCHING = ("Resolved ", "Downloaded ", "Unpacked ", "WARNING: Location ")
 #: What differs from run to run and machine to machine, and what it becomes in comparing.
 _VARYING = [
     (re.compile(pattern), becomes)
@@ -169,7 +171,7 @@ def agree(expected: Sequence[str], printed: Sequence[str]) -> bool:
 
 
 def _told_always(lines: Sequence[str]) -> list[str]:
-    """Without what is only printed where store or lock do not have something yet."""
+    """Without what depends on what was fetched before, and from where."""
     return [line for line in lines if not line.startswith(_FETCHING)]
 
 
