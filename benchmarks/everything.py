@@ -42,29 +42,33 @@ class Amount:
 FULL, QUICK = Amount(5, 1100, MEGABYTES), Amount(1, 20, (5, 20))
 
 
-def measure(parts: list[str], folder: Path, amount: Amount, python: Path) -> Iterator[Section]:
-    """All but the sizes, each part in a folder of its own; what this machine lacks is left out."""
-    os.environ["DSLR"] = str(python.with_name("dslr"))
+#: Parts that run peers.
+WITH_PEERS = {"peers", "backups", "sizes"}
+
+
+def measure(part: str, place: Path, amount: Amount, python: Path | None) -> Iterator[Section]:
+    """One part but the sizes, in a folder of its own; what this machine lacks is left out.
+
+    :param python: that of the peers' environment, for the parts that run them.
+    """
+    place.mkdir()
     rounds, megabytes = amount.rounds, amount.megabytes
-    for part in parts:
-        place = folder / part
-        place.mkdir()
-        if part == "init":
-            yield from init.sections(place, 2 * rounds)
-        elif part == "run":
-            yield from run.sections(place, 2 * rounds)
-        elif part == "mysql":
-            if (bindir := mysql.find_bindir()) is not None:
-                yield from mysql.sections(place, rounds, bindir)
-        elif part == "nix":
-            if shutil.which("nix") is not None:
-                yield from nix.sections(place, 2 * rounds)
-        elif part == "peers":
-            yield from peers.sections(place, 2 * rounds, python)
-        elif part == "backups":
-            yield from backups.sections(place, rounds, megabytes)
-        elif part == "dumps":
-            yield from dumps.sections(place, rounds, megabytes)
+    if part == "init":
+        yield from init.sections(place, 2 * rounds)
+    elif part == "run":
+        yield from run.sections(place, 2 * rounds)
+    elif part == "mysql":
+        if (bindir := mysql.find_bindir()) is not None:
+            yield from mysql.sections(place, rounds, bindir)
+    elif part == "nix":
+        if shutil.which("nix") is not None:
+            yield from nix.sections(place, 2 * rounds)
+    elif part == "peers" and python is not None:
+        yield from peers.sections(place, 2 * rounds, python)
+    elif part == "backups":
+        yield from backups.sections(place, rounds, megabytes)
+    elif part == "dumps":
+        yield from dumps.sections(place, rounds, megabytes)
 
 
 def ratios(sections: list[Section]) -> str:
@@ -119,14 +123,25 @@ def main() -> None:
         amount = Amount(options.rounds, amount.megabytes, amount.sizes)
     parts = options.only or list(PARTS)
     folder = Path(tempfile.mkdtemp(prefix="dbdev-bench-", dir=options.folder)).resolve()
+    sections: list[Section] = []
+    by_size: list[Size] = []
+    failed = False
     try:
-        python = peers.python_of_peers(folder)
-        sections, by_size = [], []
-        for section in measure([p for p in parts if p != "sizes"], folder, amount, python):
-            sections.append(section)
-            print(section.table(), end="\n\n", file=sys.stderr, flush=True)
-        if "sizes" in parts:
-            by_size = list(sizes(folder / "sizes", amount.rounds, amount.sizes))
+        python = peers.python_of_peers(folder) if WITH_PEERS & set(parts) else None
+        if python is not None:
+            os.environ["DSLR"] = str(python.with_name("dslr"))
+        for part in parts:
+            try:
+                if part == "sizes":
+                    by_size = list(sizes(folder / part, amount.rounds, amount.sizes))
+                    continue
+                for section in measure(part, folder / part, amount, python):
+                    sections.append(section)
+                    print(section.table(), end="\n\n", file=sys.stderr, flush=True)
+            except SystemExit as error:
+                # What takes an hour is not thrown away for one part.
+                failed = True
+                print(f"{part} failed: {error}", file=sys.stderr, flush=True)
         found = json.dumps(results(sections, by_size, amount, folder), indent=2) + "\n"
     finally:
         _remove(folder)
@@ -137,6 +152,8 @@ def main() -> None:
         report.RESULTS.write_text(found)
         report.write()
         print(f"Wrote {report.RESULTS}, {report.PAGE} and {report.PLOT}")
+    if failed:
+        sys.exit(1)
 
 
 def _remove(folder: Path) -> None:
