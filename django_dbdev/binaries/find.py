@@ -251,12 +251,16 @@ class _Search:
             return
         from .resolve import ask
 
+        answered = False
         for tier in self._tiers:
             answer = ask(self.requirement, tier, self._special)
-            if answer.offered or not answer.answered:
+            if answer.offered:
                 return
+            answered = answered or answer.answered
             self._take_note(answer)
-        raise self._nothing()
+        # Without a network nothing is known.
+        if answered:
+            raise self._nothing()
 
     def locked_entry(self) -> LockedEngine:
         entry = self._entry()

@@ -35,7 +35,7 @@ _PACKAGE = re.compile(r"(?<=pip install --quiet ')django_dbdev(\[[^\]]*\])>=2")
 _END = "\x1e"
 #: What is only printed where store or lock do not have something yet, and what pip says of a
 #: machine's own configuration.
-_FETCHING = ("Resolved ", "Downloaded ", "Unpacked ", "WARNING: Location ")
+_FETCHING = ("Locking anew: ", "Resolved ", "Downloaded ", "Unpacked ", "WARNING: Location ")
 #: What differs from run to run and machine to machine, and what it becomes in comparing.
 _VARYING = [
     (re.compile(pattern), becomes)
