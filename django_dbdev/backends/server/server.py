@@ -264,7 +264,12 @@ class DatabaseServer(ServerAlias):
         """The running server, restarted where it is of another minor version than the pin's."""
         if server is None or not self.files.is_cluster():
             return server
-        version = self.running_version(server)
+        self.check_port(server.port)
+        try:
+            version = self.running_version(server)
+        except ServerError:
+            # Who asks it next says what is wrong.
+            return server
         if version == toolchain.version:
             return server
         self.reporter.fact(
