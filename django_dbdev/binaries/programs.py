@@ -51,6 +51,21 @@ def list_programs(engine: Engine, folder: Path) -> dict[str, Path]:
     return found
 
 
+def programs_by_prefix(engine: Engine, home: Path, prefix: Path) -> dict[str, Path]:
+    """The programs of a tree, by the project's link to it; ``home`` has their ``bin``."""
+    return {
+        name: prefix / path.relative_to(home)
+        for name, path in list_programs(engine, home / "bin").items()
+        if path.is_relative_to(home)
+    }
+
+
+def geo_data(share: Path) -> dict[str, str]:
+    """Where GDAL and PROJ find their data, of those that are in the folder ``share``."""
+    places = (("GDAL_DATA", "gdal"), ("PROJ_DATA", "proj"), ("PROJ_LIB", "proj"))
+    return {name: str(share / place) for name, place in places if (share / place).is_dir()}
+
+
 def _names(folder: Path) -> list[str]:
     try:
         return sorted(os.listdir(folder))

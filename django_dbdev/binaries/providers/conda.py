@@ -16,8 +16,9 @@ from ...reporting import Reporter, seconds
 from ..engines import Engine
 from ..lock import LockedFile, LockedFiles, LockedPackage
 from ..programs import (
+    geo_data,
     host_key,
-    list_programs,
+    programs_by_prefix,
     prove,
     prove_extensions,
     require_extensions,
@@ -114,21 +115,12 @@ class CondaProvider:
         return tree
 
     def toolchain(self, version: str, digest: str, home: Path, prefix: Path) -> Toolchain:
-        programs = {
-            name: prefix / path.relative_to(home)
-            for name, path in list_programs(self.engine, home / "bin").items()
-            if path.is_relative_to(home)
-        }
-        data = {
-            name: str(folder)
-            for name, place in (("GDAL_DATA", "gdal"), ("PROJ_DATA", "proj"), ("PROJ_LIB", "proj"))
-            if (folder := home / "share" / place).is_dir()
-        }
+        data = geo_data(home / "share")
         return Toolchain(
             engine=self.engine.name,
             version=version,
             provider=self.name,
-            programs=programs,
+            programs=programs_by_prefix(self.engine, home, prefix),
             digest=digest,
             server_environment=data,
             prefix=prefix,
