@@ -221,6 +221,17 @@ class Project:
         shutil.rmtree(self.root, ignore_errors=True)
 
 
+@pytest.fixture
+def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """pytest's, with a name so short that the socket of a project in it is in the project.
+
+    See ``django_dbdev/process/sockets.py`` for where it is otherwise.
+    """
+    folder = tmp_path_factory.mktemp("t")
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def store(pytestconfig: pytest.Config) -> Path:
     """One store for all tests, workers and runs: what was fetched once is not fetched again."""

@@ -109,13 +109,18 @@ class Nix:
         script = "; printf '\\0'; ".join(
             f"nix develop {overridden} --command {command}" for command in commands
         )
-        said = self.run("sh", "-ec", script, cwd=project.root, env=project.env(**environment))
+        env = self._env(project, **environment)
+        said = self.run("sh", "-ec", script, cwd=project.root, env=env)
         return said.ok().out.split("\0")
 
     def refuses(self, project: Project) -> str:
         """Why there is no shell of the project's flake."""
         words = ["develop", *self._overridden(), "--command", "true"]
-        return self.run("nix", *words, cwd=project.root, env=project.env()).failed().err
+        return self.run("nix", *words, cwd=project.root, env=self._env(project)).failed().err
+
+    def _env(self, project: Project, **more: str) -> dict[str, str]:
+        """The project's; ``nix develop`` leaves a temporary folder at every call."""
+        return project.env(TMPDIR=str(self.base / "tmp"), **more)
 
     def _overridden(self) -> list[str]:
         return [
@@ -150,7 +155,7 @@ class Nix:
 
 
 def new_store(base: Path, inputs: Mapping[str, str] | None = None, another: bool = False) -> Nix:
-    for name in ("store", "var", "log", "etc", "home/cache", "run"):
+    for name in ("store", "var", "log", "etc", "home/cache", "run", "tmp"):
         (base / name).mkdir(mode=0o700, parents=True)
     return Nix(base, inputs or {}, another)
 
