@@ -23,11 +23,11 @@ from typing import Any
 import django
 import psutil
 
-from . import backups, dumps, init, mysql, nix, peers, report, run
+from . import backups, dumps, init, mysql, nix, nothing, peers, report, run
 from .harness import Section
 from .sizes import MEGABYTES, Size, sizes
 
-PARTS = ("init", "run", "peers", "mysql", "nix", "backups", "dumps", "sizes")
+PARTS = ("init", "run", "nothing", "peers", "mysql", "nix", "backups", "dumps", "sizes")
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,10 @@ def measure(part: str, place: Path, amount: Amount, python: Path | None) -> Iter
     elif part == "run":
         yield from run.sections(place, 2 * rounds)
     elif part == "mysql":
-        if (bindir := mysql.find_bindir()) is not None:
+        if (bindir := mysql.find_bindir(place)) is not None:
             yield from mysql.sections(place, rounds, bindir)
+    elif part == "nothing":
+        yield from nothing.sections(place, min(rounds, 3))
     elif part == "nix":
         if shutil.which("nix") is not None:
             yield from nix.sections(place, 2 * rounds)

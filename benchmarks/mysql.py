@@ -9,7 +9,7 @@ With a warm store, alternating in one run:
 - ``manage.py check``: what Django itself costs.
 
 Before that, once: ``dbdev_init`` with no pristine cluster in the store. The programs are those of
-the machine, or in the folder that ``--bindir`` names.
+the machine, or in the folder that ``--bindir`` names, or fetched as a project fetches them.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from django_dbdev.binaries.find import Sources, find_toolchain
+from django_dbdev.exceptions import ToolchainError
+from django_dbdev.pins import Requirement
 
 from .harness import Measurements, Row, Section, alternate, show, timed
 from .init import free_port
@@ -140,10 +144,16 @@ def rows(measured: Measurements) -> list[Row]:
     ]
 
 
-def find_bindir() -> Path | None:
-    """The folder of this machine's server; None where it has none."""
-    found = shutil.which("mariadbd", path=f"{os.environ['PATH']}:/usr/sbin")
-    return None if found is None else Path(found).parent
+def find_bindir(folder: Path) -> Path | None:
+    """The folder of this machine's server, or of one fetched below ``folder``; else None."""
+    if found := shutil.which("mariadbd", path=f"{os.environ['PATH']}:/usr/sbin"):
+        return Path(found).parent
+    sources = Sources(folder / "dbdev.lock", folder / "prefix", folder / "programs")
+    try:
+        toolchain = find_toolchain(Requirement("mariadb"), sources).toolchain
+    except ToolchainError:
+        return None
+    return toolchain.program("mariadbd").resolve().parent
 
 
 def sections(folder: Path, rounds: int, bindir: Path) -> Iterator[Section]:
@@ -170,11 +180,11 @@ def main() -> None:
         "--bindir", type=Path, help="the folder of mariadbd; default: the machine's"
     )
     options = parser.parse_args()
-    bindir = options.bindir or find_bindir()
-    if bindir is None:
-        raise SystemExit("there is no mariadbd on this machine: name its folder by --bindir")
     folder = Path(tempfile.mkdtemp(prefix="dbdev-bench-", dir=options.folder))
     try:
+        bindir = options.bindir or find_bindir(folder)
+        if bindir is None:
+            raise SystemExit("there is no MariaDB for this machine: name its folder by --bindir")
         show(sections(folder, options.rounds, bindir), as_json=options.json)
     finally:
         shutil.rmtree(folder)

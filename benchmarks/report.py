@@ -39,8 +39,8 @@ On a quiet machine, with some 15 GB free for the full sizes:
 It makes a virtual environment of its own for the peers, measures for an hour or more, prints one
 table, and writes ``benchmarks/results.json``, this page and the plot. ``benchmarks/run --quick``
 shows in minutes that everything works, and writes nothing; ``--only peers`` measures a part. The
-parts run by themselves too: ``python -m benchmarks.init``, and ``run``, ``peers``, ``mysql``,
-``nix``, ``backups`` and ``dumps`` likewise.
+parts run by themselves too: ``python -m benchmarks.init``, and ``run``, ``nothing``, ``peers``,
+``mysql``, ``nix``, ``backups`` and ``dumps`` likewise.
 """
 
 

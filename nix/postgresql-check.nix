@@ -20,7 +20,7 @@ pkgs.runCommand "django-dbdev-postgresql-${programs.version}"
       trap 'pg_ctl -D "$PWD/data" -m immediate stop >/dev/null' EXIT
       say() { psql -X -A -t -v ON_ERROR_STOP=1 -h "$socket" -U postgres -c "$1" postgres; }
       say 'SHOW server_version' | grep -F "${programs.version}"
-      for extension in ${toString extensions}; do
+      for extension in ${toString (builtins.filter (name: name != "icu") extensions)}; do
         say "CREATE EXTENSION \"$extension\" CASCADE"
       done
     fi

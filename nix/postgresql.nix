@@ -16,6 +16,8 @@ let
     "file_fdw"
     "fuzzystrmatch"
     "hstore"
+    # Not an extension: nixpkgs' PostgreSQL is built with it.
+    "icu"
     "insert_username"
     "intagg"
     "intarray"

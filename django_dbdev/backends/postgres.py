@@ -18,6 +18,7 @@ from .. import conf
 from ..backups.describe import Copied
 from ..backups.manifest import Manifest
 from ..backups.snapshot import Base, Tree
+from ..binaries.engines import POSTGRESQL
 from ..binaries.find import installed_toolchain
 from ..binaries.store import Store
 from ..binaries.toolchain import Toolchain
@@ -76,6 +77,12 @@ class PostgresBackend(ServerBackend):
     @cached_property
     def control(self) -> PostgresControl:
         return PostgresControl(self.files)
+
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """Those to create in every database."""
+        pinned = self.pin.requirement.extensions
+        return tuple(name for name in pinned if name not in POSTGRESQL.features)
 
     def check_pin(self, pin: Pin) -> None:
         check_settings(pin)
@@ -144,10 +151,10 @@ class PostgresBackend(ServerBackend):
             for account in missing:
                 with sql.connect(_login(account, port)) as cursor:
                     sql.prove_identity(cursor, self.files.datadir)
-        if self.pin.requirement.extensions:
+        if self.extensions:
             for account in accounts:
                 with sql.connect(_login(account, port)) as cursor:
-                    created = sql.ensure_extensions(cursor, self.pin.requirement.extensions)
+                    created = sql.ensure_extensions(cursor, self.extensions)
                 if created:
                     self.reporter.fact(
                         f"Created extensions in {account.database}: {', '.join(created)}"
@@ -194,7 +201,7 @@ class PostgresBackend(ServerBackend):
                 socket_directory=self.files.socket_directory(self.port),
                 passfile=self.files.passfile,
                 account=account,
-                extensions=self.pin.requirement.extensions,
+                extensions=self.extensions,
                 scratch=datadir.with_name(f".{datadir.name}.{timestamp()}"),
                 log=self.files.log,
                 reporter=self.reporter,
@@ -296,7 +303,7 @@ class PostgresBackend(ServerBackend):
     def info(self) -> ServerInfo:
         """With the pinned extensions that the alias's database has."""
         info = super().info()
-        wanted = self.pin.requirement.extensions
+        wanted = self.extensions
         if not wanted or not info.running or info.port is None or info.problem:
             return info
         account = self.account

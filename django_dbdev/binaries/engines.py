@@ -26,6 +26,8 @@ class Engine:
     :param config_program: tells how it was built and where its files are; may be missing.
     :param extension_file: an extension's file below the folder that ``config_program`` calls
         sharedir; ``{}`` is its name.
+    :param features: what a build has or has not, asked for among the extensions and never
+        created: by name, the first major version that has it unless told otherwise.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Engine:
     settings: Mapping[str, str] = field(default_factory=dict)
     config_program: str = ""
     extension_file: str = ""
+    features: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def bindir_variable(self) -> str:
@@ -101,6 +104,8 @@ POSTGRESQL = Engine(
     },
     config_program="pg_config",
     extension_file="extension/{}.control",
+    # Source: PostgreSQL 16's release notes, E.16.2, "Build with ICU support by default".
+    features={"icu": 16},
 )
 
 #: The settings of 1.2.3 name the programs of both engines.

@@ -411,7 +411,13 @@ class _Search:
         if self.engine.server not in toolchain.programs:
             return None
         try:
-            require_extensions(self.engine, {}, {}, self.requirement.extensions, home / "share")
+            require_extensions(
+                self.engine,
+                toolchain.programs,
+                toolchain.server_environment,
+                self.requirement.extensions,
+                home / "share",
+            )
         except Declined:
             return None
         return toolchain

@@ -142,17 +142,37 @@ def require_extensions(
     wanted = list(names)
     if not wanted or not engine.extension_file:
         return
+    if sharedir is None and engine.config_program not in programs:
+        raise Declined(
+            f"it has no {engine.config_program} that could tell whether it has {', '.join(wanted)}"
+        )
+    features = [name for name in wanted if name in engine.features]
+    # Of a package without that program it is known which features it brings.
+    if features and engine.config_program in programs:
+        config = programs[engine.config_program]
+        configured = _say(config, ("--configure",), environment)
+        version = _say(config, ("--version",), environment)
+        if missing := [n for n in features if not _is_built_in(engine, n, configured, version)]:
+            raise lacks(missing)
     if sharedir is None:
-        if engine.config_program not in programs:
-            raise Declined(
-                f"it has no {engine.config_program} that could tell whether it has "
-                f"{', '.join(wanted)}"
-            )
         said = _say(programs[engine.config_program], ("--sharedir",), environment)
         sharedir = Path(said.strip())
-    missing = [n for n in wanted if not (sharedir / engine.extension_file.format(n)).is_file()]
-    if missing:
+    files = {n: engine.extension_file.format(n) for n in wanted if n not in engine.features}
+    if missing := [name for name, file in files.items() if not (sharedir / file).is_file()]:
         raise lacks(missing)
+
+
+def _is_built_in(engine: Engine, feature: str, configured: str, version: str) -> bool:
+    """
+    :param configured: the options of configure or meson, as ``pg_config --configure`` has them.
+    :param version: what it says of the version: "PostgreSQL 18.6".
+    """
+    if re.search(rf"--without-{feature}\b|-D{feature}=disabled", configured):
+        return False
+    if re.search(rf"--with-{feature}\b|-D{feature}=enabled", configured):
+        return True
+    major = re.search(r"\d+", version)
+    return major is not None and int(major.group()) >= engine.features[feature]
 
 
 def lacks(extensions: Sequence[str]) -> Declined:
@@ -175,6 +195,8 @@ def prove_extensions(
     if not libc().startswith("glibc"):
         return
     for name in names:
+        if name in engine.features:
+            continue
         control = (home / "share" / engine.extension_file.format(name)).read_text("utf-8")
         module = re.search(r"^module_pathname\s*=\s*'\$libdir/([^/']+)'", control, re.MULTILINE)
         library = home / "lib" / f"{module.group(1)}.so" if module else None

@@ -133,7 +133,7 @@ class AptProvider:
     offline: bool = False
     suites: tuple[str, ...] = ()
     name: str = "apt"
-    brings: frozenset[str] = frozenset(_EXTENSIONS)
+    brings: frozenset[str] = frozenset(_EXTENSIONS) | {"icu"}
 
     @property
     def packaging(self) -> Debian:

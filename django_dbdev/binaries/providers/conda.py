@@ -62,7 +62,7 @@ class CondaProvider:
 
     @property
     def brings(self) -> frozenset[str]:
-        return frozenset(_EXTENSIONS if self.engine.name == "postgresql" else ())
+        return frozenset(_EXTENSIONS) | {"icu"} if self.engine.name == "postgresql" else frozenset()
 
     def releases(self, requirement: Requirement) -> tuple[Release, ...]:
         """What the channel has for this system, the newest first.

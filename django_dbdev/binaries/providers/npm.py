@@ -64,7 +64,7 @@ class NpmProvider:
     clients: Packager
     offline: bool = False
     name: str = "npm"
-    brings: frozenset[str] = frozenset()
+    brings: frozenset[str] = frozenset({"icu"})
 
     def releases(self, requirement: Requirement) -> tuple[Release, ...]:
         """What the registry has for this system, the newest first.
