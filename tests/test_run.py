@@ -370,7 +370,7 @@ def test_an_interruption_ends_the_program_and_its_children(new_script: ScriptFac
     assert len(family) == 2
     script.process.send_signal(signal.SIGINT)
     assert script.line() == "interrupted", script.end()
-    assert eventually(lambda: gone(family), timeout=1)
+    assert eventually(lambda: gone(family))
     assert script.end() == (0, "")
 
 
