@@ -12,11 +12,15 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psycopg
 import pytest
 import zstandard
 
+from django_dbdev.backends.server import ballast
+from django_dbdev.exceptions import DumpError
 from tests.conftest import MANAGE, SETTINGS, Locks, Project, ProjectFactory, Result
 from tests.machine import needs_every_major
 
@@ -624,6 +628,9 @@ def test_a_disk_that_fills_up(tmp_path: Path, store: Path, locks: Locks) -> None
             project.manage("dbdev_createdump", str(tmp_path / "whole.dump")).ok()
             project.manage("dbdev_loaddump", str(tmp_path / "whole.dump")).ok()
             assert fingerprint(project) == before
+            # What the server gives back by and by would be room again.
+            wait_for_databases(project)
+            project.query("CHECKPOINT")
             room = shutil.disk_usage(small).free - 20_000_000
             (small / "rest").write_bytes(b"x" * room)
             err = project.manage("dbdev_loaddump", str(tmp_path / "whole.dump")).failed(5).err
@@ -633,6 +640,18 @@ def test_a_disk_that_fills_up(tmp_path: Path, store: Path, locks: Locks) -> None
             project.clean_up()
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+def test_a_full_disk_is_named_when_the_client_is_told_less(tmp_path: Path) -> None:
+    """Which of the server's processes meets it first cannot be arranged: a log stands for it."""
+    log = tmp_path / "log"
+    log.write_text("No space left on device, yesterday\n")
+    served: Any = SimpleNamespace(scratch=tmp_path / ".it", log=log, revive=lambda: None)
+    for said, named in (("PANIC: No space left on device", True), ("PANIC: else", False)):
+        with pytest.raises(DumpError) as raised, ballast.held(served):
+            log.write_text(log.read_text() + said)
+            raise DumpError("server closed the connection unexpectedly")
+        assert ("No space left" in str(raised.value)) == named
 
 
 def test_there_is_always_a_database_by_the_name(project: Project) -> None:

@@ -7,12 +7,14 @@ holds some space for as long as the load takes, and goes first when it fails.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ...exceptions import DumpError
+from ...exceptions import DbdevError, DumpError
 from ...reporting import size
+from .control import log_since
 from .served import Served
 
 #: Bytes that recovery and the removal of the new database have needed at most, several times over.
@@ -39,10 +41,15 @@ def held(served: Served) -> Iterator[None]:
         ) from None
     finally:
         os.close(descriptor)
+    begun = served.log.stat().st_size if served.log.exists() else 0
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         file.unlink(missing_ok=True)
         served.revive()
+        # When a process of its own met the full disk, clients are told no more than that it fell.
+        full = os.strerror(errno.ENOSPC)
+        if isinstance(error, DbdevError) and full in log_since(served.log, begun):
+            error.hints = (*error.hints, f"{full}, as the server's log tells: {served.log}")
         raise
     file.unlink(missing_ok=True)

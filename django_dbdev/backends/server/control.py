@@ -192,7 +192,7 @@ class ServerControl(ABC):
                 raise
             if outcome is Outcome.READY:
                 return spawned.pid
-            said = _log_since(log, offset)
+            said = log_since(log, offset)
             remains = any(mark in said for mark in self.remains_left)
             if outcome is Outcome.DIED and remains and time.monotonic() < deadline:
                 if (other := self.settled()) is not None:
@@ -250,7 +250,8 @@ def _rotate(log: Path) -> None:
             log.replace(log.with_name(f"{log.name}.1"))
 
 
-def _log_since(log: Path, offset: int) -> str:
+def log_since(log: Path, offset: int) -> str:
+    """What was written to the log after its first ``offset`` bytes."""
     with suppress(OSError), log.open("rb") as file:
         file.seek(offset)
         return file.read().decode("utf-8", "replace")
