@@ -647,10 +647,15 @@ def test_a_full_disk_is_named_when_the_client_is_told_less(tmp_path: Path) -> No
     log = tmp_path / "log"
     log.write_text("No space left on device, yesterday\n")
     served: Any = SimpleNamespace(scratch=tmp_path / ".it", log=log, revive=lambda: None)
-    for said, named in (("PANIC: No space left on device", True), ("PANIC: else", False)):
-        with pytest.raises(DumpError) as raised, ballast.held(served):
+
+    def fail(said: str) -> None:
+        with ballast.held(served):
             log.write_text(log.read_text() + said)
             raise DumpError("server closed the connection unexpectedly")
+
+    for said, named in (("PANIC: No space left on device", True), ("PANIC: else", False)):
+        with pytest.raises(DumpError) as raised:
+            fail(said)
         assert ("No space left" in str(raised.value)) == named
 
 

@@ -318,7 +318,7 @@ def remove_tree(folder: Path) -> None:
 
 
 #: How names end that killed commands leave: what they built, and its server's own files.
-_LEFTOVERS = (".new", ".removed", ".new.log", ".new.pgpass")
+_LEFTOVERS = (".new", ".removed", ".new.log", ".new.pgpass", ".new.cnf")
 
 
 def sweep(folder: Path) -> None:

@@ -15,14 +15,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from .. import conf
-from ..backups.manifest import Manifest
 from ..backups.snapshot import Base, Tree
 from ..binaries.engines import get_engine
 from ..binaries.find import Sources, installed_toolchain
 from ..binaries.store import Store
 from ..binaries.toolchain import Toolchain
 from ..exceptions import (
-    BackupError,
     ConfigurationError,
     ForeignServerError,
     ServerError,
@@ -298,6 +296,34 @@ class MySqlBackend(ServerBackend):
         """That of the alias's group in the option file; the first alias's has none."""
         return "" if self.alias == self.server_aliases[0] else f"_{self.alias}"
 
+    # Versions.
+
+    def way_along(self) -> str:
+        if self.files.made().engine == self.engine:
+            return super().way_along()
+        return (
+            ", dump it with the old engine and load the dump after dbdev_reinit (see dbdev_guide)"
+        )
+
+    def upgrade(self) -> None:
+        if self.files.is_cluster() and self.files.made().engine != self.engine:
+            raise ServerError(
+                f"The cluster in {self.files.datadir} was made by {self.made_title()}, and "
+                f"{self.title} is pinned: the one cannot read the other's files.",
+                hints=[
+                    f"to move the data along{self.way_along()}",
+                    f"to go on with the data as it is, pin {self.pin_of_cluster()}",
+                ],
+            )
+        super().upgrade()
+
+    def build_upgraded(
+        self, old: Toolchain, new: Toolchain, target: Path, work: Path
+    ) -> Sequence[str]:
+        from .mysqld.upgrade import build
+
+        return build(self, old, new, target, work)
+
     # Dumps and backups.
 
     def create_dbdump(self, dumpfile: str) -> None:
@@ -320,18 +346,15 @@ class MySqlBackend(ServerBackend):
 
         portable.restore(self, folder)
 
-    def dump_snapshot(self, directory: Path, manifest: Manifest, target: Path) -> dict[str, Path]:
-        raise BackupError(
-            f"{directory} is a snapshot of {self.title} {series_of(manifest.version)}, and the "
-            f"pin gives another version, which cannot be given its files.",
-            hints=[
-                f'pin version = "{series_of(manifest.version)}" in [{self.pin.key}] to restore it',
-                "portable backups go over to other versions: dbdev_backup --portable",
-            ],
-        )
+    def dump_cluster(self, toolchain: Toolchain, datadir: Path, target: Path) -> dict[str, Path]:
+        from .mysqld.conversion import dump_cluster
+
+        return dump_cluster(self, toolchain, datadir, target)
 
     def load_dumps(self, dumps: dict[str, Path]) -> None:
-        raise NotImplementedError("there are none, see above")
+        from .mysqld.conversion import load_dumps
+
+        load_dumps(self, dumps)
 
     def scan_stopped(self) -> Tree:
         from .mysqld.snapshot import scan_stopped

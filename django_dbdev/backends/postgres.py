@@ -16,7 +16,6 @@ from typing import Any, ClassVar
 
 from .. import conf
 from ..backups.describe import Copied
-from ..backups.manifest import Manifest
 from ..backups.snapshot import Base, Tree
 from ..binaries.engines import POSTGRESQL
 from ..binaries.find import installed_toolchain
@@ -58,7 +57,6 @@ class PostgresBackend(ServerBackend):
     default_port: ClassVar[int] = 5432
     name_limits: ClassVar[NameLimits] = NameLimits("PostgreSQL", user=63, database=63)
     account_noun: ClassVar[str] = "Role"
-    has_upgrade: ClassVar[bool] = True
     #: Recovery asks the file system once to have everything on disk, not file by file.
     recovery_options: ClassVar[tuple[str, ...]] = (
         ("-c", "recovery_init_sync_method=syncfs") if sys.platform == "linux" else ()
@@ -210,11 +208,6 @@ class PostgresBackend(ServerBackend):
 
     # Versions.
 
-    def toolchain_of_series(self, series: str) -> Toolchain:
-        from .postgresql.conversion import toolchain_of
-
-        return toolchain_of(self, series)
-
     def build_upgraded(
         self, old: Toolchain, new: Toolchain, target: Path, work: Path
     ) -> Sequence[str]:
@@ -244,10 +237,10 @@ class PostgresBackend(ServerBackend):
 
         portable.restore(self, folder)
 
-    def dump_snapshot(self, directory: Path, manifest: Manifest, target: Path) -> dict[str, Path]:
-        from .postgresql.conversion import dump_snapshot
+    def dump_cluster(self, toolchain: Toolchain, datadir: Path, target: Path) -> dict[str, Path]:
+        from .postgresql.conversion import dump_cluster
 
-        return dump_snapshot(self, directory, manifest, target)
+        return dump_cluster(self, toolchain, datadir, target)
 
     def load_dumps(self, dumps: dict[str, Path]) -> None:
         from .postgresql.conversion import load_dumps

@@ -14,7 +14,12 @@ MARIADB, MYSQL = "mariadb", "mysql"
 HIDDEN = ("MYSQL", "MARIADB", "LC_", "LANG", "LIBMYSQL", "UMASK")
 #: The names of the client programs in the toolchains of both engines.
 _CLIENTS = {
-    MARIADB: {"client": "mariadb", "dump": "mariadb-dump", "tzinfo": "mariadb-tzinfo-to-sql"},
+    MARIADB: {
+        "client": "mariadb",
+        "dump": "mariadb-dump",
+        "tzinfo": "mariadb-tzinfo-to-sql",
+        "upgrade": "mariadb-upgrade",
+    },
     MYSQL: {"client": "mysql", "dump": "mysqldump", "tzinfo": "mysql_tzinfo_to_sql"},
 }
 #: Where the system's time zones are.
@@ -22,7 +27,7 @@ ZONES = Path("/usr/share/zoneinfo")
 
 
 def client_name(toolchain: Toolchain, role: str) -> str:
-    """The name of a program: ``role`` is "client", "dump" or "tzinfo"."""
+    """The name of a program: ``role`` is "client", "dump", "tzinfo", or MariaDB's "upgrade"."""
     return _CLIENTS[toolchain.engine][role]
 
 

@@ -89,10 +89,14 @@ class Configuration:
                 )
             write_atomically(datadir / CONFIG, content)
             changed.append(CONFIG)
-        if _read(datadir / LOCAL) != self._local():
-            write_atomically(datadir / LOCAL, self._local())
-            changed.append(LOCAL)
-        return changed
+        return [*changed, *self.write_local(datadir)]
+
+    def write_local(self, datadir: Path) -> list[str]:
+        """As :meth:`write`, of the machine's own file alone."""
+        if _read(datadir / LOCAL) == self._local():
+            return []
+        write_atomically(datadir / LOCAL, self._local())
+        return [LOCAL]
 
     def rendered(self) -> dict[str, bytes]:
         """The file that is the same on every machine, by its name."""

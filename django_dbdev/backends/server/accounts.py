@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,3 +76,8 @@ def account_of(settings: Mapping[str, Any], alias: str, limits: NameLimits) -> A
             hints=["use letters, digits and signs of ASCII"],
         )
     return Account(settings["USER"], password, settings["NAME"])
+
+
+def one_for_each_database(accounts: Sequence[Account]) -> list[Account]:
+    """Of accounts that share a database the first."""
+    return list({account.database: account for account in reversed(accounts)}.values())

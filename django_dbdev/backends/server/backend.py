@@ -12,7 +12,6 @@ from typing import ClassVar
 
 from ... import conf
 from ...backups.describe import Copied
-from ...backups.manifest import Manifest
 from ...backups.replace import is_broken
 from ...backups.snapshot import Base, Tree
 from ...binaries.find import (
@@ -50,6 +49,7 @@ class ServerBackend(DatabaseServer):
     has_lock: ClassVar[bool] = True
     has_server: ClassVar[bool] = True
     has_examination: ClassVar[bool] = True
+    has_upgrade: ClassVar[bool] = True
     restores_beside: ClassVar[bool] = True
     has_dump_options: ClassVar[bool] = True
     #: Options for the first start on restored data.
@@ -105,11 +105,14 @@ class ServerBackend(DatabaseServer):
         """
 
     @abstractmethod
-    def dump_snapshot(self, directory: Path, manifest: Manifest, target: Path) -> dict[str, Path]:
-        """Dump the databases of another series' snapshot; the server's lock must be held.
+    def dump_cluster(self, toolchain: Toolchain, datadir: Path, target: Path) -> dict[str, Path]:
+        """Dump the aliases' databases of a cluster of another series.
 
+        Nobody wants the cluster afterwards.
+
+        :param toolchain: programs that can read it.
+        :param target: the folder for the dumps.
         :returns: The dumps, by the databases' names.
-        :raises BackupError: where that is not possible.
         """
 
     @abstractmethod
@@ -285,22 +288,23 @@ class ServerBackend(DatabaseServer):
         upgrade(self)
 
     def toolchain_of_series(self, series: str) -> Toolchain:
-        """Programs that can read the cluster of another series; with :attr:`has_upgrade`."""
-        raise NotImplementedError
+        """Programs that can read the cluster of another series."""
+        from .conversion import toolchain_of
 
+        return toolchain_of(self, series)
+
+    @abstractmethod
     def build_upgraded(
         self, old: Toolchain, new: Toolchain, target: Path, work: Path
     ) -> Sequence[str]:
         """Bring the cluster, which does not run, to the series of ``new`` at ``target``.
 
-        For backends with :attr:`has_upgrade`. The cluster itself is not changed, but for what a
-        start and a stop of its server change. Nothing runs at the end, and what is at
-        ``target`` was compared with it.
+        The cluster itself is not changed, but for what a start and a stop of its server change.
+        Nothing runs at the end, and what is at ``target`` was compared with it.
 
         :param work: a folder for files that nobody needs afterwards.
         :returns: What was done, as sentences without their ends.
         """
-        raise NotImplementedError
 
     # What there is to know.
 

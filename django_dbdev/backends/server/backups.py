@@ -25,6 +25,7 @@ from ...exceptions import BackupError, DbdevError, ServerError
 from ...reporting import seconds, size
 from ..base import timestamp
 from .control import Running
+from .conversion import dump_snapshot
 
 if TYPE_CHECKING:
     from .backend import ServerBackend
@@ -146,7 +147,7 @@ def _convert(backend: ServerBackend, directory: Path, manifest: Manifest) -> Non
         # Without a manifest it is an unfinished backup, also when we are killed.
         folder = Path(backend.create_timestamped_backupdir())
         try:
-            dumps = backend.dump_snapshot(directory, manifest, folder)
+            dumps = dump_snapshot(backend, directory, manifest, folder)
             safety = _safety(backend)
         except BaseException:
             discard(folder)

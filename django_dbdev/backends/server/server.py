@@ -158,14 +158,7 @@ class DatabaseServer(ServerAlias):
                 f"The cluster in {self.files.datadir} was made by {self.made_title()}; the pin "
                 f"({self.pin.requirement}) gives {toolchain.version}, which cannot read it.",
                 hints=[
-                    *(
-                        ["to move the data along: dbdev_upgrade"]
-                        if self.has_upgrade
-                        else [
-                            "to move the data along, dump it with the old version and load the "
-                            "dump after dbdev_reinit (see dbdev_guide)"
-                        ]
-                    ),
+                    f"to move the data along{self.way_along()}",
                     f"to go on with the data as it is, pin {self.pin_of_cluster()}",
                     "to start empty: dbdev_reinit",
                 ],
@@ -178,6 +171,10 @@ class DatabaseServer(ServerAlias):
     def made_title(self) -> str:
         """What made the cluster, as people write it."""
         return f"{self.title} {self.files.cluster_series()}"
+
+    def way_along(self) -> str:
+        """How the data of another series comes into the pinned one."""
+        return ": dbdev_upgrade"
 
     def pin_of_cluster(self) -> str:
         """What to write into pyproject.toml for programs that can read the cluster."""

@@ -1,0 +1,77 @@
+"""Reading what another series than the pinned one has written, by programs of that series.
+
+A snapshot of another series is restored by way of dumps: a server of the snapshot's own version,
+which the store can provide, is started on a copy of it and dumped; the dumps go into the pinned
+server as every dump does, into new databases that take the old ones' places.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...backups import snapshot
+from ...backups.faults import step
+from ...backups.manifest import Manifest
+from ...backups.names import DATA
+from ...backups.replace import Replacement, discard
+from ...binaries.find import find_toolchain
+from ...binaries.systems import codename
+from ...binaries.toolchain import Toolchain
+from ...exceptions import ToolchainError
+from ...pins import Requirement
+from ...reporting import seconds
+from ..base import timestamp
+
+if TYPE_CHECKING:
+    from .backend import ServerBackend
+
+
+def toolchain_of(backend: ServerBackend, series: str) -> Toolchain:
+    """Programs of another series. The project's lock is not touched by that.
+
+    :raises ToolchainError: when nobody has them.
+    """
+    requirement = Requirement(backend.engine, series, backend.pin.requirement.extensions)
+    sources = replace(
+        backend.sources(),
+        lock=backend.tempdata / f"{backend.engine}-{series}.lock",
+        executables={},
+        bindir=None,
+        locked=False,
+        alias=None,
+    )
+    if sources.suites and (own := codename()) is not None:
+        # The release that the pin names has the new series, this system's own perhaps the old.
+        sources = replace(sources, suites=tuple(dict.fromkeys((*sources.suites, own))))
+    try:
+        # What made the data is still here, most often.
+        return find_toolchain(requirement, replace(sources, offline=True)).toolchain
+    except ToolchainError:
+        return find_toolchain(requirement, sources, backend.reporter).toolchain
+
+
+def dump_snapshot(
+    backend: ServerBackend, directory: Path, manifest: Manifest, target: Path
+) -> dict[str, Path]:
+    """Dump the databases of a snapshot to ``target``; the server's lock must be held.
+
+    :returns: The dumps, by the databases' names.
+    """
+    begun = time.perf_counter()
+    toolchain = backend.toolchain_of_series(backend.series_of(manifest.version))
+    backend.reporter.fact(
+        f"The backup is of {backend.title} {manifest.version}: a temporary server of "
+        f"{toolchain.version} reads it"
+    )
+    fresh = Replacement(backend.files.datadir, timestamp()).new
+    try:
+        snapshot.copy_whole(directory / DATA, manifest, fresh)
+        dumps = backend.dump_cluster(toolchain, fresh, target)
+    finally:
+        discard(fresh)
+    step("restore:converted")
+    backend.reporter.fact(f"Dumped it in {seconds(time.perf_counter() - begun)}")
+    return dumps
