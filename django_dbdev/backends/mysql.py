@@ -417,7 +417,10 @@ class MySqlBackend(ServerBackend):
         return version, list(self.outdated(version, toolchain, wanted))
 
     def client_environment(self, account: Account, port: int) -> Mapping[str, str]:
+        # No client reads a variable for the user and the database; scripts know these two names.
         return {
+            "MYSQL_USER": account.user,
+            "MYSQL_DATABASE": account.database,
             "MYSQL_HOST": ports.LOOPBACK,
             "MYSQL_TCP_PORT": str(port),
             "MYSQL_PWD": account.password,

@@ -119,6 +119,8 @@ class Packages:
                 raise Declined(f"apt did not fetch {file.name}")
             if (got := _digest(path)) != file.sha256:
                 raise _wrong_bytes(package, file, got)
+            # apt gives a file the time of its making.
+            os.utime(path)
             path.replace(self._deb(file))
 
     def unpack(self, files: Sequence[LockedFile], tree: Path) -> None:
@@ -170,9 +172,12 @@ def _digest(path: Path) -> str:
 
 
 def _is_whole(path: Path, sha256: str) -> bool:
-    """Whether a file is there with these bytes; one that is damaged is removed."""
+    """Whether a file is there with these bytes, used now; one that is damaged is removed."""
     with contextlib.suppress(OSError):
         if _digest(path) == sha256:
+            # What was just used is not pruned.
+            with contextlib.suppress(OSError):
+                os.utime(path)
             return True
         path.unlink()
     return False

@@ -21,16 +21,16 @@ YOUNG = 600.0
 #: Seconds. A pristine cluster that nobody cloned for so long is made again when it is wanted.
 IDLE = 14 * 86400.0
 
-CLUSTERS, TREES = "clusters", "trees"
+CLUSTERS, TREES, LISTS = "clusters", "trees", "apt"
 
 
 @dataclass(frozen=True)
 class Item:
     """One folder of the store.
 
-    :param kind: :data:`TREES` or :data:`CLUSTERS`.
+    :param kind: :data:`TREES`, :data:`CLUSTERS`, or :data:`LISTS` of what a suite has.
     :param record: what it is, as far as it was noted.
-    :param used_by: the roots of the projects that link to it; empty for clusters.
+    :param used_by: the roots of the projects that link to it; for trees alone.
     :param last_used: seconds since the epoch.
     """
 
@@ -46,6 +46,8 @@ class Item:
     def title(self) -> str:
         if self.kind == CLUSTERS:
             return f"pristine cluster {self.key[:12]}"
+        if self.kind == LISTS:
+            return f"apt's lists of {self.key}"
         known = f"{self.record.get('package', '')} {self.record.get('package-version', '')}"
         return known.strip() or f"tree {self.key[:12]}"
 
@@ -54,7 +56,7 @@ def items(store: Store) -> list[Item]:
     """Everything whole in the store, programs first."""
     users, records = _users(store), store.records()
     found = []
-    for kind in (TREES, CLUSTERS):
+    for kind in (TREES, CLUSTERS, LISTS):
         for folder in _folders(store.root / kind):
             found.append(
                 Item(
@@ -71,7 +73,7 @@ def items(store: Store) -> list[Item]:
 
 
 def unused(found: list[Item], now: float) -> list[Item]:
-    """What no project links to, and clusters that were not cloned for :data:`IDLE` seconds."""
+    """What no project links to, and clusters and lists not used for :data:`IDLE` seconds."""
     return [
         item
         for item in found
@@ -83,7 +85,20 @@ def unused(found: list[Item], now: float) -> list[Item]:
     ]
 
 
-def prune(store: Store) -> list[Item]:
+@dataclass(frozen=True)
+class Unused:
+    """What goes. ``packages`` are those of Debian of which no tree is made without ``items``."""
+
+    items: list[Item]
+    packages: list[Path]
+    size: int
+
+
+def prunable(store: Store) -> Unused:
+    return _with_packages(store, unused(items(store), time.time()))
+
+
+def prune(store: Store) -> Unused:
     """Remove what is unused, and what is noted of projects that are gone; what was removed."""
     removed = []
     for item in unused(items(store), time.time()):
@@ -97,7 +112,36 @@ def prune(store: Store) -> list[Item]:
     for file, user in store.users():
         if not Path(user["prefix"]).is_dir():
             file.unlink(missing_ok=True)
-    return removed
+    gone = _with_packages(store, removed)
+    for package in gone.packages:
+        package.unlink(missing_ok=True)
+    return gone
+
+
+def _with_packages(store: Store, gone: list[Item]) -> Unused:
+    packages = _unneeded_packages(store, {item.key for item in gone})
+    return Unused(
+        gone,
+        packages,
+        sum(item.size for item in gone) + sum(file.stat().st_size for file in packages),
+    )
+
+
+def _unneeded_packages(store: Store, gone: set[str]) -> list[Path]:
+    """The others stay: a tree is built of them again where the store was moved, and their
+    archive may have forgotten them.
+    """
+    records = [record for key, record in store.records().items() if key not in gone]
+    if any(record.get("provider") == "apt" and "debs" not in record for record in records):
+        # An older django_dbdev unpacked that tree, and did not note of what.
+        return []
+    needed = {name for record in records for name in record.get("debs", ())}
+    aged = time.time() - YOUNG
+    return [
+        file
+        for file in sorted((store.root / "debs").glob("*.deb"))
+        if file.stem not in needed and file.stat().st_mtime < aged
+    ]
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from django_dbdev.binaries import apt
+from django_dbdev.binaries import apt, upkeep
 from django_dbdev.binaries.apt_sources import rewrite_deb822, rewrite_list
 from django_dbdev.binaries.find import Sources, find_toolchain, installed_toolchain, lock_toolchain
 from django_dbdev.binaries.lock import LockedFiles, read_lock
 from django_dbdev.binaries.providers.apt import upstream
+from django_dbdev.binaries.store import Store
 from django_dbdev.binaries.systems import current_system
 from django_dbdev.exceptions import IntegrityError, NoToolchainError, ToolchainError
 from django_dbdev.pins import Requirement
@@ -117,6 +118,35 @@ def test_another_release_brings_its_own_c_library_and_survives_a_move(
     before.rename(after)
     moved = replace(moved, store=after)
     assert "MariaDB" in says(find_toolchain(MARIADB, moved).toolchain.program("mariadbd"))
+
+
+def test_packages_go_with_the_last_tree_that_is_made_of_them(
+    new_sources: NewSources, store: Path, tmp_path: Path
+) -> None:
+    sources = new_sources()
+    find_toolchain(MARIADB, sources)
+    debs = tmp_path / "own" / "debs"
+    debs.mkdir(parents=True)
+    for file in locked_files(sources).files:
+        if (kept := store / "debs" / f"{file.sha256}.deb").exists():
+            shutil.copyfile(kept, debs / kept.name)
+    needed = set(debs.iterdir())
+    own = replace(new_sources("own"), store=debs.parent, offline=True)
+    shutil.copy(sources.lock, own.lock)
+    find_toolchain(MARIADB, own)
+    (debs / f"{'0' * 64}.deb").write_bytes(b"of a tree that is gone")
+
+    def pruned() -> int:
+        for path in (*debs.iterdir(), *(debs.parent / "trees").iterdir()):
+            os.utime(path, (0, 0))
+        (debs / f"{'1' * 64}.deb").write_bytes(b"fetched just now, for a tree that is being built")
+        return len(upkeep.prune(Store(debs.parent)).packages)
+
+    assert pruned() == 1
+    assert needed < set(debs.iterdir())
+    shutil.rmtree(own.prefix)
+    assert pruned() == len(needed)
+    assert [path.stem for path in debs.iterdir()] == ["1" * 64]
 
 
 @pytest.fixture

@@ -61,7 +61,15 @@ def dump_snapshot(
     :returns: The dumps, by the databases' names.
     """
     begun = time.perf_counter()
-    toolchain = backend.toolchain_of_series(backend.series_of(manifest.version))
+    try:
+        toolchain = backend.toolchain_of_series(backend.series_of(manifest.version))
+    except ToolchainError as error:
+        error.hints = (
+            *error.hints,
+            f"{directory} is a snapshot, which that version alone can read; portable backups go "
+            "over to other versions: dbdev_backup --portable",
+        )
+        raise
     backend.reporter.fact(
         f"The backup is of {backend.title} {manifest.version}: a temporary server of "
         f"{toolchain.version} reads it"

@@ -341,6 +341,8 @@ class AptProvider:
                 "tree": tree_digest(tree),
                 # Its files then depend on where they lie.
                 "relinked": foreign,
+                # What it is made of, and so what of the packages is not to be pruned.
+                "debs": [file.sha256 for file in wanted],
             },
         )
         took = seconds(time.perf_counter() - started)

@@ -48,24 +48,23 @@ class Command(BaseDbdevCommand):
         for item in found:
             self.stdout.write(f"{item.title:<34}{size(item.size):>10}  {_use(item)}")
         if debs := upkeep.disk_usage(self.store.root / "debs"):
-            self.stdout.write(
-                f"{'packages of Debian':<34}{size(debs):>10}  kept for other projects"
-            )
+            self.stdout.write(f"{'packages of Debian':<34}{size(debs):>10}  what trees are made of")
         total = size(sum(item.size for item in found) + debs)
         self.stdout.write(f"{self.store.root}: {total} in {len(found)} folders")
 
     def _prune(self) -> None:
         started = time.perf_counter()
         if self.options["dry_run"]:
-            gone = upkeep.unused(upkeep.items(self.store), time.time())
-            verb = "Would remove"
+            gone, verb = upkeep.prunable(self.store), "Would remove"
         else:
             gone, verb = upkeep.prune(self.store), "Removed"
-        for item in gone:
+        for item in gone.items:
             self.reporter.fact(f"{verb} {item.title} ({size(item.size)})")
-        freed = size(sum(item.size for item in gone))
+        packages = f" and {len(gone.packages)} packages of Debian" if gone.packages else ""
         took = seconds(time.perf_counter() - started)
-        self.reporter.fact(f"{verb} {len(gone)} folders, {freed}, in {took}")
+        self.reporter.fact(
+            f"{verb} {len(gone.items)} folders{packages}, {size(gone.size)}, in {took}"
+        )
 
     def _verify(self) -> None:
         damaged = []
