@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import stat
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -33,6 +35,7 @@ from django_dbdev.process.privileges import (
 )
 from django_dbdev.process.run import run
 from tests.conftest import MANAGE, Project, ProjectFactory
+from tests.test_dbdev_run import WAITER, ephemeral_pid, eventually, is_gone
 
 SH = Path("/bin/sh")
 PYTHON = Path(sys.executable)
@@ -586,6 +589,38 @@ def test_a_cluster_from_a_namespace_starts_where_namespaces_are_forbidden(
     project.manage("dbdev_startserver").ok()
     assert project.server().uids().real == server_account.uid
     assert project.query("SELECT * FROM kept") == [(1,)]
+
+
+#: What root may do in a container by default: it does not see where others' processes work.
+CONTAINERS = (
+    "chown,dac_override,fowner,fsetid,kill,setgid,setuid,setpcap,net_bind_service,net_raw,"
+    "sys_chroot,mknod,audit_write,setfcap"
+)
+
+
+@root
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv is not here")
+def test_an_ephemeral_server_where_root_may_do_little(open_project: Project) -> None:
+    project = open_project
+    manage = project.write("manage.py", REFUSING + MANAGE)
+    waiter = project.write("waiter.py", WAITER)
+    kept = "-all," + ",".join(f"+{name}" for name in CONTAINERS.split(","))
+    command = [
+        *("setpriv", "--bounding-set", kept, "--inh-caps", "-all", sys.executable, str(manage)),
+        *("dbdev_run", "--ephemeral", "--", sys.executable, str(waiter)),
+    ]
+    for number, status in ((signal.SIGTERM, 40 + signal.SIGTERM), (signal.SIGKILL, -9)):
+        process = subprocess.Popen(
+            command, env=project.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        assert said == "ready\n", said + process.communicate()[1]
+        assert ephemeral_pid(project)
+        process.send_signal(number)
+        process.communicate(timeout=60)
+        assert process.returncode == status
+        eventually(lambda: is_gone(project))
 
 
 @root

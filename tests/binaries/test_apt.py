@@ -163,6 +163,9 @@ def test_what_no_suite_has(new_sources: NewSources, apt_alone: None) -> None:
     assert "(apt)" in str(caught.value)
     with pytest.raises(NoToolchainError, match="nosuchsuite"):
         find_toolchain(MARIADB, new_sources("other", suites=("nosuchsuite",)))
+    if apt.codename() in ("bookworm", "trixie"):
+        with pytest.raises(NoToolchainError, match='Debian has MySQL in "sid" alone'):
+            find_toolchain(Requirement("mysql", "8.4"), new_sources("mysql"))
 
 
 # --- an archive of our own ---------------------------------------------------------------

@@ -164,8 +164,14 @@ class AptProvider:
             found += (release for release in releases if release.version not in known)
             reasons += lacking or ([] if releases else [f"{suite} has no {self.engine.title}"])
         if not found:
-            raise Declined("; ".join(reasons), everywhere=True)
+            raise Declined("; ".join(reasons), hints=self._other_suites(), everywhere=True)
         return tuple(found)
+
+    def _other_suites(self) -> tuple[str, ...]:
+        if self.suites:
+            return ()
+        known = ' (Debian has MySQL in "sid" alone)' if self.engine.name == "mysql" else ""
+        return (f"another release may have it: name that by [tool.django_dbdev.apt] suite{known}",)
 
     def _releases_of(self, suite: str, requirement: Requirement) -> tuple[list[Release], list[str]]:
         source = self._packages().apt(suite)
