@@ -32,7 +32,9 @@ _TEMPORARY = re.compile(r"(ibtmp\d+|#sql.*|#innodb_temp|.*\.new)")
 def scan_stopped(datadir: Path) -> Tree:
     """What belongs to a copy of a cluster that does not run."""
     tree = snapshot.scan(datadir, _is_kept)
-    for path, leads_to in tree.links.items():
+    # By such a file InnoDB finds a table with a DATA DIRECTORY of its own.
+    elsewhere = {path: (datadir / path).read_text() for path in tree.files if path.endswith(".isl")}
+    for path, leads_to in {**tree.links, **elsewhere}.items():
         raise ConfigurationError(
             f"{datadir / path} leads out of the cluster, to {leads_to}: such a cluster is "
             "not copied file by file.",
