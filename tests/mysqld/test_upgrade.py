@@ -110,6 +110,26 @@ def test_to_a_newer_series(filled: MySqlProject, locks: Locks) -> None:
 
 
 @pytest.mark.slow
+def test_what_does_not_start_is_told_and_nothing_changes(
+    filled: MySqlProject, locks: Locks
+) -> None:
+    before = contents(filled)
+    settings = "[tool.django_dbdev.mariadb.settings]\nnonsense = 1\n"
+    filled.pin(NEW.replace("[tool.django_dbdev.apt]", f"{settings}[tool.django_dbdev.apt]"))
+    said = filled.manage("dbdev_upgrade").failed(4).err
+    assert "unknown variable 'nonsense=1'" in said
+    assert "as it was" in said
+    # Neither version knows that setting.
+    assert "It was not started again" in said
+    # What is named is there.
+    assert "\nlog: " not in said
+    repin(filled, OLD, locks)
+    filled.manage("dbdev_startserver").ok()
+    assert contents(filled) == before
+    assert kept(filled) == []
+
+
+@pytest.mark.slow
 def test_killed_at_every_step(filled: MySqlProject, locks: Locks) -> None:
     before = contents(filled)
     repin(filled, NEW, locks)

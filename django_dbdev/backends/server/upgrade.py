@@ -7,7 +7,6 @@ The old data becomes a backup as it is, so that nothing of it is lost whatever h
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,10 +93,13 @@ def _move(backend: ServerBackend, old: Toolchain, new: Toolchain) -> Path:
         _describe(backend, kept, old)
         step("upgrade:described")
         exchange(datadir, target, kept)
-    except BaseException:
+    except BaseException as error:
         # It says where the old data is.
         backend.mend()
         discard(work)
+        if isinstance(error, DbdevError) and error.log and not error.log.exists():
+            # That of a server which the upgrade had for itself; its end is told.
+            error.log = None
         _restart(backend, old, server is not None)
         raise
     discard(work)
@@ -106,8 +108,11 @@ def _move(backend: ServerBackend, old: Toolchain, new: Toolchain) -> Path:
 
 def _restart(backend: ServerBackend, old: Toolchain, ran: bool) -> None:
     if ran and backend.files.is_cluster() and backend.made_by(old):
-        with suppress(DbdevError):
+        try:
             backend.start(old, backend.port)
+        except DbdevError as error:
+            # The pin's settings are for the new version.
+            backend.reporter.warning(f"It was not started again: {error.message}")
 
 
 def _describe(backend: ServerBackend, kept: Path, old: Toolchain) -> None:
