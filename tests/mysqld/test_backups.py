@@ -147,17 +147,18 @@ def test_what_cannot_be_restored_changes_nothing(ready: MySqlProject) -> None:
 
 
 def test_a_table_outside_the_cluster_is_in_no_copy_of_it(
-    ready: MySqlProject, tmp_path: Path
+    running: MySqlProject, tmp_path: Path
 ) -> None:
+    fill(running, 1, 2)
     outside = tmp_path / "outside"
     outside.mkdir()
-    ready.query(f"CREATE TABLE far (n int) DATA DIRECTORY = '{outside}'")
-    said = ready.manage("dbdev_backup").failed(2).err
+    running.query(f"CREATE TABLE far (n int) DATA DIRECTORY = '{outside}'")
+    said = running.manage("dbdev_backup").failed(2).err
     assert f"far.isl leads out of the cluster, to {outside}" in said
-    assert backups(ready) == []
+    assert backups(running) == []
     # It runs again.
-    assert numbers(ready) == [1, 2]
-    ready.query("DROP TABLE far")
+    assert numbers(running) == [1, 2]
+    running.query("DROP TABLE far")
 
 
 def test_a_killed_backup_is_none(ready: MySqlProject) -> None:

@@ -44,7 +44,7 @@ def test_the_environment_meets_the_server(mysql: MySqlProject) -> None:
         assert mysql.datadir.exists() == (not options)
 
 
-@pytest.mark.parametrize("options", [(), ("--ephemeral",)])
+@pytest.mark.parametrize("options", [pytest.param((), marks=pytest.mark.slow), ("--ephemeral",)])
 def test_nothing_is_left_whatever_ends_it(mysql: MySqlProject, options: tuple[str, ...]) -> None:
     process = running(mysql, *options)
     assert any(each.name() == "mariadbd" for each in mysql.servers())
