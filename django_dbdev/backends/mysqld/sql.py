@@ -84,7 +84,8 @@ def driver() -> Any:
 def connect(login: Login) -> Iterator[Cursor]:
     """A cursor, each statement its own transaction.
 
-    :raises ServerError: when the server refuses; ``__cause__`` is the driver's error.
+    :raises ServerError: when the server refuses, or goes down meanwhile; ``__cause__`` is the
+        driver's error.
     """
     library = driver()
     where: dict[str, Any] = (
@@ -111,6 +112,14 @@ def connect(login: Login) -> Iterator[Cursor]:
     try:
         with connection.cursor() as cursor:
             yield cursor
+    except library.Error as error:
+        # PyMySQL has no number for a connection that it has given up.
+        lost = code(error) == 0 or code(error) in _NOT_MET
+        raise ServerError(
+            f"The server on {login} {'went down' if lost else 'refused what it was asked'}: "
+            f"{words(error) or 'the connection is closed'}",
+            hints=["start it again: dbdev_startserver"] if lost else [],
+        ) from error
     finally:
         # A server that ended meanwhile has closed it already.
         with suppress(library.Error):

@@ -11,7 +11,7 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -227,8 +227,10 @@ def _clients_ended(login: Login, databases: list[str], ended: Counter[str]) -> I
                     ended[f"{application} as {user}"] += 1
 
         def keep_looking() -> None:
-            while not done.wait(_INTERVAL):
-                look()
+            # A server that goes down is the block's to tell of.
+            with suppress(sql.driver().Error):
+                while not done.wait(_INTERVAL):
+                    look()
 
         look()
         thread = threading.Thread(target=keep_looking, daemon=True)

@@ -47,7 +47,8 @@ def superuser(socket_directory: Path, port: int) -> Login:
 def connect(login: Login) -> Iterator[Cursor]:
     """A cursor, each statement its own transaction.
 
-    :raises ServerError: when the server refuses; ``__cause__`` is the driver's error.
+    :raises ServerError: when the server refuses, or goes down meanwhile; ``__cause__`` is the
+        driver's error.
     """
     library = driver()
     try:
@@ -73,6 +74,13 @@ def connect(login: Login) -> Iterator[Cursor]:
         connection.autocommit = True
         with connection.cursor() as cursor:
             yield cursor
+    except library.Error as error:
+        raise ServerError(
+            f"The server on {login.host}:{login.port} "
+            f"{'went down' if connection.closed else 'refused what it was asked'}: "
+            f"{str(error).strip()}",
+            hints=["start it again: dbdev_startserver"] if connection.closed else [],
+        ) from error
     finally:
         connection.close()
 

@@ -1,0 +1,75 @@
+"""Commands and servers that are killed at any step: a sample, and all of it when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from . import matrix
+from .mariadb_world import MariaDbWorld
+from .scenarios import SCENARIOS, Scenario, named, needs_own_store, share_trees
+from .worlds import OLD, PostgresWorld, SqliteWorld, World, world
+
+
+@pytest.fixture
+def postgres(tmp_path: Path, store: Path) -> Iterator[World]:
+    with world(PostgresWorld, tmp_path / "p", store) as made:
+        yield made
+
+
+def lost(kills: list[matrix.Kill]) -> list[matrix.Kill]:
+    return [each for each in kills if each.outcome == matrix.LOST]
+
+
+def test_a_sample(postgres: World) -> None:
+    init = named("init")
+    found = matrix.steps(postgres, init)
+    kinds = {step.key.split(" < ")[0] for step in found}
+    assert {"open", "os.rename", "os.mkdir", "os.fork", "forked", "statement"} <= kinds
+    swapped = next(step for step in found if "DatabaseServer.move_in" in step.title)
+    asked = next(step for step in found if step.served and step.key.startswith("statement"))
+    kills = [
+        matrix.kill(postgres, init, matrix.COMMAND, swapped),
+        # The server goes down in the middle of what is asked of it.
+        matrix.kill(postgres, init, matrix.SERVER, asked),
+    ]
+    assert [each.outcome for each in kills] == [matrix.SURVIVED] * 2, kills
+    # A table that cannot have a bad row would be worth nothing.
+    wrong = replace(init, before=OLD, after=OLD)
+    assert matrix.kill(postgres, wrong, matrix.COMMAND, swapped).outcome == matrix.LOST
+
+
+def test_the_page_is_a_table_of_what_came_of_them() -> None:
+    kill = matrix.Kill("PostgreSQL", "init", matrix.COMMAND, "os.rename", 9, matrix.SURVIVED)
+    text = matrix.page([kill, kill, matrix.Kill("PostgreSQL", "init", "server", "x", 9, matrix.LOST)])
+    rows = [" ".join(line.split()) for line in text.splitlines()]
+    at = rows.index("* - PostgreSQL")
+    assert rows[at + 1 : at + 7] == ["- init", "- command", "- 9", "- 2", "- 2", "- 0"]
+
+
+KINDS = (PostgresWorld, MariaDbWorld, SqliteWorld)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "scenario"),
+    [(kind, each) for kind in KINDS for each in SCENARIOS if kind.engine in each.engines],
+    ids=lambda value: value.engine if isinstance(value, type) else value.name,
+)
+def test_every_command(
+    tmp_path: Path,
+    store: Path,
+    kind: type[World],
+    scenario: Scenario,
+) -> None:
+    own = tmp_path / "p" / "store"
+    given = own if needs_own_store(scenario) else store
+    with world(kind, tmp_path / "p", given) as made:
+        if needs_own_store(scenario) and not scenario.within:
+            share_trees(store, own)
+        kills = list(matrix.try_all(made, scenario))
+    assert kills
+    assert lost(kills) == []
