@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +31,8 @@ from .session import FOLDER, sweep
 
 #: How many facts are about the project as a whole, each with a topic of its own.
 _GENERAL = 5
+#: Bytes. A new cluster takes about 40 MB, and loading a dump asks for 48 MB besides it.
+_LITTLE = 100 * 10**6
 
 
 @dataclass
@@ -136,6 +139,7 @@ def _examine_state(folder: Path, found: Examination) -> None:
                 fix=partial(write_atomically, folder / ".gitignore", text),
             )
         )
+    _examine_space("data", folder, found)
     mode = stat.S_IMODE(folder.stat().st_mode)
     if mode & 0o066:
         found.findings.append(
@@ -159,6 +163,14 @@ def _examine_state(folder: Path, found: Examination) -> None:
         )
 
 
+def _examine_space(subject: str, folder: Path, found: Examination) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < _LITTLE:
+        text = f"the disk is full: {size(free)} are free at {folder}"
+        hints = ("dbdev_clearbackups and dbdev_store prune free some",)
+        found.findings.append(Finding(WARNING, subject, text, hints))
+
+
 def _is_free(lock: Path) -> bool:
     from filelock import FileLock, Timeout
 
@@ -170,6 +182,8 @@ def _is_free(lock: Path) -> bool:
 
 
 def _examine_store(store: Store, found: Examination) -> None:
+    if store.root.is_dir():
+        _examine_space("store", store.root, found)
     kept = items(store)
     total = size(sum(item.size for item in kept))
     programs = sum(item.kind == TREES for item in kept)

@@ -35,7 +35,10 @@ def record_port(tempdata: Path, server: str, port: int | None) -> None:
 
 
 def write_atomically(path: Path, content: str | bytes, mode: int = 0o600) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part of it."""
+    """Write a file so that a reader sees the old content or the new, never a part of it.
+
+    :raises OSError: naming ``path``, also where the disk is full.
+    """
     data = content.encode("utf-8") if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
@@ -46,5 +49,8 @@ def write_atomically(path: Path, content: str | bytes, mode: int = 0o600) -> Non
             os.fsync(file.fileno())
         os.chmod(temporary, mode)
         os.replace(temporary, path)
+    except OSError as error:
+        # Writing to an open file, unlike opening one, tells no name.
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)

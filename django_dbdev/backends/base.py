@@ -299,11 +299,13 @@ class BaseDbdevBackend:
 
         :returns: The path of the created directory.
         """
+        from ..backups.names import new_time
+
         make_tempdata(self.tempdata)
         suffix = f".{name}" if name else ""
         root = Path(self.root_backupdir)
         root.mkdir(mode=0o700, exist_ok=True)
-        directory = root / f"backup-{timestamp()}{suffix}"
+        directory = root / f"backup-{new_time(root)}{suffix}"
         directory.mkdir(mode=0o700)
         return str(directory)
 

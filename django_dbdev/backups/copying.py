@@ -18,6 +18,8 @@ _NO_CLONE = {errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EOPNOT
 #: ``ioctl`` numbers and flags of Linux; source: linux/fs.h.
 _FICLONE = 0x40049409
 _SYNC_FILE_RANGE_WRITE = 2
+#: What is wrong with the file that is written, whichever of two an error names.
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def copy_tree(source: Path, target: Path) -> None:
@@ -57,10 +59,9 @@ if sys.platform == "linux":
                 os.close(write)
         except OSError as error:
             if error.errno not in _NO_COPY_FILE_RANGE:
-                raise
+                raise _named(error, target) from None
             os.unlink(target)
-            shutil.copyfile(source, target)
-            shutil.copymode(source, target)
+            _copy_plainly(source, target)
         finally:
             os.close(read)
 
@@ -106,8 +107,7 @@ else:
 
     def copy_file(source: str | Path, target: str | Path) -> None:
         """Copy one file to ``target``, which must not exist."""
-        shutil.copyfile(source, target)
-        shutil.copymode(source, target)
+        _copy_plainly(source, target)
 
     def clone(read: int, write: int) -> bool:
         """Share all blocks of one open file with another; False where that cannot be done."""
@@ -119,6 +119,21 @@ else:
     def flush(folder: Path) -> None:
         """Wait until all of the folder's file system is on disk."""
         os.sync()
+
+
+def _copy_plainly(source: str | Path, target: str | Path) -> None:
+    try:
+        shutil.copyfile(source, target)
+    except OSError as error:
+        raise _named(error, target) from None
+    shutil.copymode(source, target)
+
+
+def _named(error: OSError, target: str | Path) -> OSError:
+    """The error with the name of the file that there was no room for."""
+    if error.errno not in _NO_ROOM:
+        return error
+    return OSError(error.errno, os.strerror(error.errno), str(target))
 
 
 def link(source: str, target: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from ..exceptions import ConfigurationError
@@ -68,6 +68,18 @@ def places(root: Path) -> list[Place]:
     except FileNotFoundError:
         return []
     return sorted(place for place in found if place is not None)
+
+
+def new_time(root: Path) -> str:
+    """The time for the name of a new backup: now, and later than those of all that there are.
+
+    Clocks are set back, if only from summer to winter time; what was made last is still the
+    latest, which is what a restore takes and what clearing keeps.
+    """
+    now = datetime.now()
+    if known := places(root):
+        now = max(now, known[-1].created + timedelta(microseconds=1))
+    return now.strftime(_TIME)
 
 
 def finished(root: Path) -> list[Place]:

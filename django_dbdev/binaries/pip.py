@@ -189,7 +189,9 @@ def failure(said: str) -> PipError:
         return Damaged((errors or lines)[-1])
     if "No matching distribution" in text:
         return NotThere(errors[-1])
-    return PipError((errors or lines or ["pip failed and said nothing"])[-1])
+    # "Exception:" stands before a traceback, whose last line says which.
+    told = [line for line in errors if line != "Exception:"]
+    return PipError((told or lines or ["pip failed and said nothing"])[-1])
 
 
 def without_credentials(text: str) -> str:

@@ -129,6 +129,12 @@ RETRY = (
         ),
         ("WARNING: chatter\nERROR: first\nERROR: last\n", PipError, "last"),
         ("something else\n", PipError, "something else"),
+        (
+            "ERROR: Exception:\nTraceback (most recent call last):\n  File ...\n"
+            "OSError: [Errno 28] No space left on device\n",
+            PipError,
+            "OSError: [Errno 28] No space left on device",
+        ),
         ("", PipError, "pip failed and said nothing"),
         ("ERROR: Wheel 'x' located at /tmp/x.whl is invalid.", Damaged, "Wheel 'x' located at"),
         ("ERROR: No matching distribution found for x", NotThere, "No matching distribution"),

@@ -84,7 +84,7 @@ class Instrument:
             path, _, flags = args
             if not isinstance(flags, int) or not flags & _WRITING or path == os.devnull:
                 return
-        elif event not in _CHANGES:
+        elif event not in _CHANGES or (event == "os.kill" and args[1] == 0):
             return
         self.come_to(event)
 

@@ -12,8 +12,9 @@ from .worlds import BACKED_UP, DUMPED, EMPTY, OLD, Content, World
 Prepare = Callable[[World], None]
 
 
-def _nothing(world: World) -> None:
-    """Once, before the first."""
+def _once(world: World) -> None:
+    """What only the first command of all does is not to be a step of the others."""
+    world.manage("dbdev_init").ok()
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Scenario:
     prepare: Prepare
     before: Content
     after: Content
-    begin: Prepare = _nothing
+    begin: Prepare = _once
     next: tuple[str, ...] = ("dbdev_init",)
     engines: tuple[str, ...] = ("PostgreSQL", "MariaDB", "SQLite")
     within: str = ""

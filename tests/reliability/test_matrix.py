@@ -44,7 +44,8 @@ def test_a_sample(postgres: World) -> None:
 
 def test_the_page_is_a_table_of_what_came_of_them() -> None:
     kill = matrix.Kill("PostgreSQL", "init", matrix.COMMAND, "os.rename", 9, matrix.SURVIVED)
-    text = matrix.page([kill, kill, matrix.Kill("PostgreSQL", "init", "server", "x", 9, matrix.LOST)])
+    other = matrix.Kill("PostgreSQL", "init", matrix.SERVER, "x", 9, matrix.LOST)
+    text = matrix.page([kill, kill, other])
     rows = [" ".join(line.split()) for line in text.splitlines()]
     at = rows.index("* - PostgreSQL")
     assert rows[at + 1 : at + 7] == ["- init", "- command", "- 9", "- 2", "- 2", "- 0"]

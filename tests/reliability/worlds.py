@@ -173,9 +173,10 @@ class World:
             if name.startswith("."):
                 if name != ".gitignore":
                     found.append(name)
-            elif name.startswith(self.server_name):
-                if name.removeprefix(self.server_name) not in ("", *known):
-                    found.append(name)
+            elif name.startswith(self.server_name) and (
+                name.removeprefix(self.server_name) not in ("", *known)
+            ):
+                found.append(name)
         for kind in ("trees", "clusters", "debs"):
             found += [f"store/{kind}/{p.name}" for p in (self.store / kind).glob(".*.new")]
         return found

@@ -39,6 +39,8 @@ class PostgresControl(ServerControl):
     remains_left: ClassVar[tuple[str, ...]] = (
         "pre-existing shared memory block",
         'lock file "postmaster.pid" already exists',
+        # The socket's.
+        '.lock" already exists',
     )
 
     def __init__(self, files: PostgresFiles) -> None:
@@ -72,7 +74,8 @@ class PostgresControl(ServerControl):
 
         PostgreSQL itself clears one whose process is gone, but takes any live process for a
         server, and ``pg_ctl stop`` would kill it. One that is empty, as a power cut leaves it,
-        it does not clear at all.
+        it does not clear at all. Nor does it clear one of a zombie, which stays for ever in a
+        container whose first process reaps nobody: that goes when nothing works on the data.
         """
         socket_lock = self.files.socket_directory(port) / f".s.PGSQL.{port}.lock"
         for lock in (self.pid_file, socket_lock):
@@ -81,9 +84,16 @@ class PostgresControl(ServerControl):
             except OSError:
                 continue
             except ValueError:
-                stale = not any(self.is_ours(each) for each in processes.named("post"))
+                stale = not self._is_worked_on()
             else:
                 process = processes.find(pid)
-                stale = process is not None and not self.is_ours(process)
+                if process is None:
+                    stale = processes.is_alive(pid) and not self._is_worked_on()
+                else:
+                    stale = not self.is_ours(process)
             if stale:
                 lock.unlink(missing_ok=True)
+
+    def _is_worked_on(self) -> bool:
+        """Whether any process of a server, one that lost its postmaster too, uses the data."""
+        return any(self.is_ours(each) for each in processes.named("post"))

@@ -89,6 +89,11 @@ class BaseDbdevCommand(BaseCommand):
             hint = ""
             if error.filename and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
                 hint = f"\nhint: {whose(Path(error.filename))}django_dbdev needs to write there"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                hint = (
+                    "\nhint: free some space (dbdev_clearbackups and dbdev_store prune do), "
+                    "then run this again"
+                )
             raise CommandError(f"{where}{error.strerror or error}{hint}") from error
         except KeyboardInterrupt:
             raise CommandError(
