@@ -81,7 +81,7 @@ class SqliteBackend(BaseDbdevBackend):
         for file in removed:
             file.unlink()
         if self._datadir.is_dir() and not any(self._datadir.iterdir()):
-            self.remove_datadir()
+            self._datadir.rmdir()
         self.reporter.fact(
             f"Removed {self.database}" if removed else f"There is nothing at {self.database}"
         )

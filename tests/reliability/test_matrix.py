@@ -42,6 +42,13 @@ def test_a_sample(postgres: World) -> None:
     assert matrix.kill(postgres, wrong, matrix.COMMAND, swapped).outcome == matrix.LOST
 
 
+def test_all_of_the_shortest_command(tmp_path: Path, store: Path) -> None:
+    with world(SqliteWorld, tmp_path / "p", store) as made:
+        kills = list(matrix.try_all(made, named("destroy"), victims=[matrix.COMMAND]))
+    assert [each.outcome for each in kills] == [matrix.SURVIVED] * len(kills), kills
+    assert kills
+
+
 def test_the_page_is_a_table_of_what_came_of_them() -> None:
     kill = matrix.Kill("PostgreSQL", "init", matrix.COMMAND, "os.rename", 9, matrix.SURVIVED)
     other = matrix.Kill("PostgreSQL", "init", matrix.SERVER, "x", 9, matrix.LOST)
