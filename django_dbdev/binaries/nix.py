@@ -36,7 +36,8 @@ def keep_from_collection(path: Path, link: Path, reporter: Reporter) -> None:
     from ..process.command import Command
     from ..process.run import run
 
-    link.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in (link.parent.parent, link.parent):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     args = ("--realise", str(kept), "--add-root", str(link), "--indirect")
     try:
         run(Command(Path(program), args))

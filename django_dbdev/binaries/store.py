@@ -256,7 +256,9 @@ def link_prefix(prefix: Path, name: str, target: Path) -> Path:
             ) from None
     temporary = prefix / f".{name}.{os.getpid()}.new"
     try:
-        prefix.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # mkdir gives its mode to the last folder alone, and the first is that of all state.
+        for folder in (prefix.parent, prefix):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(target)
         temporary.replace(link)

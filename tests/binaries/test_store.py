@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import threading
 import time
@@ -188,3 +189,9 @@ def test_a_prefix_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ToolchainError, match="cannot be made: File exists"):
         link_prefix(tmp_path / "file", "postgresql-18.6", tmp_path)
+
+
+def test_the_folder_of_all_state_is_closed_whoever_makes_it(tmp_path: Path) -> None:
+    """dbdev_lock is the first command of some projects."""
+    link_prefix(tmp_path / "state" / "prefix", "postgresql-18.6", tmp_path)
+    assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700

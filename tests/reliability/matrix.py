@@ -314,8 +314,12 @@ def page(kills: Sequence[Kill]) -> str:
     sums = [str(sum(int(row[column]) for row in counted)) for column in (3, 4, 5, 6)]
     heads = ("engine", "command", "killed", "steps", "tried", "survived", "lost")
     table = _table(heads, [*counted, ("", "all", "", *sums)])
-    said = Counter(line for each in ordered for line in set(each.doctor))
-    silent = sum(each.outcome == SURVIVED and not each.doctor for each in ordered)
+    # What projects have left in the store of the tests is not of the kill.
+    told = [[line for line in each.doctor if "of the store" not in line] for each in ordered]
+    said = Counter(line for lines in told for line in set(lines))
+    silent = sum(
+        each.outcome == SURVIVED and not lines for each, lines in zip(ordered, told, strict=True)
+    )
     doctor = _table(
         ("what it said", "times"),
         [
