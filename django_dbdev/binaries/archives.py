@@ -7,22 +7,55 @@ made last, so that nothing is ever written through one. Permissions become 0755 
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import tarfile
 
 from ..exceptions import IntegrityError
 
 #: What no package of a database server comes near: bytes of all files, and members.
 MAX_BYTES = 2_000_000_000
 MAX_MEMBERS = 100_000
+#: Of what is read into memory as one piece: bytes of a name, or of a link's target.
+MAX_NAME = 65_536
+
+#: How the system refuses a name; its other errors, such as a full disk, are not the archive's.
+_BAD_NAME = frozenset({errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EISDIR, errno.ENOTDIR})
 
 
 class ArchiveError(IntegrityError):
     """An archive that is damaged, or that wants to write where it must not."""
+
+
+@contextmanager
+def _damage_told(label: str) -> Iterator[None]:
+    """Whatever the readers of archives raise over bytes that make no sense is our own error."""
+    import lzma
+    import tarfile
+    import zipfile
+    import zlib
+
+    try:
+        yield
+    except (
+        *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError),
+        # Encrypted or of an unknown kind; numbers and text that are none.
+        *(EOFError, RuntimeError, ValueError, ArithmeticError),
+        OSError,
+    ) as error:
+        # bz2 says what is damaged by an OSError without a number.
+        if isinstance(error, OSError) and error.errno not in (None, *_BAD_NAME):
+            raise
+        raise ArchiveError(f"{label} is damaged: {error}.") from None
 
 
 @dataclass
@@ -105,11 +138,10 @@ def unpack_zip(archive: Path, folder: Path, *, label: str) -> None:
     :raises ArchiveError: ``label`` names the archive in it.
     """
     import zipfile
-    import zlib
 
     target = _Target(folder, label)
     target.directory(folder)
-    try:
+    with _damage_told(label):
         with zipfile.ZipFile(archive) as content:
             for member in content.infolist():
                 mode = member.external_attr >> 16
@@ -117,15 +149,15 @@ def unpack_zip(archive: Path, folder: Path, *, label: str) -> None:
                 if path is None or member.is_dir():
                     target.directory(path or folder)
                 elif stat.S_ISLNK(mode):
+                    if member.file_size > MAX_NAME:
+                        raise ArchiveError(f"{label} has a link without end: {path.name!r}.")
                     target.link(path, content.read(member).decode("utf-8", "replace"))
                 elif stat.S_IFMT(mode) not in (0, stat.S_IFREG):
                     raise ArchiveError(f"{label} has a special file: {member.filename!r}.")
                 else:
                     with content.open(member) as file:
                         target.file(path, file, member.file_size, mode)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise ArchiveError(f"{label} is damaged: {error}.") from None
-    target.finish()
+        target.finish()
 
 
 def unpack_inner_tar(archive: Path, member: str, folder: Path, *, label: str) -> None:
@@ -134,21 +166,17 @@ def unpack_inner_tar(archive: Path, member: str, folder: Path, *, label: str) ->
     :raises ArchiveError: ``label`` names the archive in it.
     """
     import zipfile
-    import zlib
 
-    try:
-        with zipfile.ZipFile(archive) as content:
-            inner = [
-                name
-                for name in content.namelist()
-                if name.startswith(f"{member}/") and name.endswith(".tar.gz")
-            ]
-            if len(inner) != 1:
-                raise ArchiveError(f"{label} holds {len(inner)} archives, where one is expected.")
-            with content.open(inner[0]) as file:
-                unpack_tar(file, folder, label=label, strip=1)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise ArchiveError(f"{label} is damaged: {error}.") from None
+    with _damage_told(label), zipfile.ZipFile(archive) as content:
+        inner = [
+            name
+            for name in content.namelist()
+            if name.startswith(f"{member}/") and name.endswith(".tar.gz")
+        ]
+        if len(inner) != 1:
+            raise ArchiveError(f"{label} holds {len(inner)} archives, where one is expected.")
+        with content.open(inner[0]) as file:
+            unpack_tar(file, folder, label=label, strip=1)
 
 
 def unpack_tar(file: IO[bytes], folder: Path, *, label: str, strip: int = 0) -> None:
@@ -157,13 +185,10 @@ def unpack_tar(file: IO[bytes], folder: Path, *, label: str, strip: int = 0) -> 
     :param strip: how many top folders to leave out.
     :raises ArchiveError: ``label`` names the archive in it.
     """
-    import tarfile
-    import zlib
-
     target = _Target(folder, label)
     target.directory(folder)
-    try:
-        with tarfile.open(fileobj=file, mode="r|*") as content:
+    with _damage_told(label):
+        with _open_tar(file, label) as content:
             for member in content:
                 path = target.path(member.name, strip)
                 if path is None or member.isdir():
@@ -174,17 +199,29 @@ def unpack_tar(file: IO[bytes], folder: Path, *, label: str, strip: int = 0) -> 
                     target.link(path, member.linkname)
                 elif member.islnk():
                     _copy_hard_link(target, path, member.linkname, strip)
-                elif member.isreg():
-                    source = content.extractfile(member)
-                    assert source is not None
+                elif member.isreg() and (source := content.extractfile(member)) is not None:
                     target.file(path, source, member.size, member.mode)
                 else:
                     raise ArchiveError(f"{label} has a special file: {member.name!r}.")
-    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise ArchiveError(f"{label} is damaged: {error}.") from None
-    target.finish()
+        target.finish()
+
+
+def _open_tar(file: IO[bytes], label: str) -> tarfile.TarFile:
+    """Open a tar whose headers are no longer than names are: each is read as a whole."""
+    import tarfile
+
+    class Header(tarfile.TarInfo):
+        @classmethod
+        def frombuf(
+            cls, buf: bytes | bytearray, encoding: str | None, errors: str
+        ) -> tarfile.TarInfo:
+            header = super().frombuf(buf, encoding, errors)
+            files = (tarfile.DIRTYPE, *tarfile.REGULAR_TYPES)
+            if header.type not in files and header.size > MAX_NAME:
+                raise ArchiveError(f"{label} has a name without end.")
+            return header
+
+    return tarfile.open(fileobj=file, mode="r|*", tarinfo=Header)
 
 
 def _copy_hard_link(target: _Target, path: Path, name: str, strip: int) -> None:

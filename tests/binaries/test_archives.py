@@ -4,11 +4,14 @@ import io
 import os
 import stat
 import tarfile
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from django_dbdev.binaries import archives
 from django_dbdev.binaries.archives import (
@@ -102,6 +105,8 @@ HOSTILE = [
     ([("file", "a", "x"), ("file", "a", "y")], "twice"),
     ([("file", "a", "x"), ("file", "a/b", "y")], "a file where"),
     ([("fifo", "pipe", "")], "special file"),
+    ([("file", "x" * 300, "x")], "File name too long"),
+    ([("link", "x", "/" * 100_000)], "without end"),
 ]
 
 
@@ -147,6 +152,25 @@ def test_too_many_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(ArchiveError, match="more than 1000 bytes"):
         unpack_zip(zip_of(tmp_path / "x.zip", bomb), tmp_path / "zip", label="it")
     assert not (tmp_path / "zip" / "zeros").exists()
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_a_header_that_would_fill_the_memory(tmp_path: Path, kind: bytes) -> None:
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = kind, 1 << 33
+    content = io.BytesIO(header.tobuf(tarfile.GNU_FORMAT) + b"\0" * 20_000)
+    with pytest.raises(ArchiveError, match="name without end"):
+        unpack_tar(content, tmp_path / "out", label="it")
+
+
+def test_an_encrypted_zip(tmp_path: Path) -> None:
+    archive = zip_of(tmp_path / "x.zip", ("file", "a", "x"))
+    raw = bytearray(archive.read_bytes())
+    for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        raw[raw.index(mark) + flags] |= 1
+    archive.write_bytes(raw)
+    with pytest.raises(ArchiveError, match="damaged: .*encrypted"):
+        unpack_zip(archive, tmp_path / "out", label="it")
 
 
 def test_too_many_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,3 +245,47 @@ def test_what_is_no_archive(tmp_path: Path, unpack: Callable[..., None]) -> None
     (tmp_path / "x.zip").write_text("no")
     with pytest.raises(ArchiveError, match="it is damaged"):
         unpack(tmp_path / "x.zip", tmp_path / "out", label="it")
+
+
+MEMBERS = (
+    ("dir", "top", ""),
+    ("file", "top/" + "long" * 40, "hello" * 200),
+    ("file", "top/ü", "y" * 1000),
+    ("link", "top/link", "ü"),
+)
+CHANGES = st.lists(st.tuples(st.integers(0, 5000), st.binary(min_size=1, max_size=12)), min_size=1)
+
+
+def with_sums(raw: bytearray) -> bytes:
+    """A tar whose headers have the sums that they should: else all changes are refused for that."""
+    for begin in range(0, len(raw) - 511, 512):
+        block = raw[begin : begin + 512]
+        if block[257:262] == b"ustar":
+            block[148:156] = b" " * 8
+            raw[begin + 148 : begin + 156] = b"%06o\0 " % sum(block)
+    return bytes(raw)
+
+
+@given(st.booleans(), CHANGES, st.integers(0, 5000))
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_whatever_is_changed_it_is_unpacked_or_refused(
+    zipped: bool, changes: list[tuple[int, bytes]], cut: int
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        archive = zip_of(folder / "x", *MEMBERS[1:])
+        tar = tar_of(*MEMBERS, compress=False).getvalue()
+        raw = bytearray(archive.read_bytes() if zipped else tar)
+        for place, new in changes:
+            raw[place % len(raw) : place % len(raw) + len(new)] = new
+        content = bytes(raw[cut % 50 :]) if cut % 7 == 0 else with_sums(raw)
+        archive.write_bytes(content)
+        try:
+            if zipped:
+                unpack_zip(archive, folder / "in" / "out", label="it")
+            else:
+                unpack_tar(io.BytesIO(content), folder / "in" / "out", label="it", strip=1)
+        except ArchiveError:
+            pass
+        assert {path.name for path in folder.iterdir()} == {"x", "in"}
+        assert [path.name for path in (folder / "in").iterdir()] == ["out"]
