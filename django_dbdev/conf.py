@@ -137,7 +137,7 @@ def _read_pyproject(pyproject: Path, stamp: tuple[int, int]) -> dict[str, Any]:
         return {}
     try:
         return tomllib.loads(pyproject.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(
             f"{pyproject} is not valid TOML: {error}", hints=["mend the file and run this again"]
         ) from None

@@ -32,6 +32,8 @@ TABLE = "tool.django_dbdev"
 ENGINES = ("postgresql", "mariadb", "mysql", "sqlite")
 _KEYS = ("version", "extensions", "settings", "port")
 _PREFIX = re.compile(r"\d+(\.\d+)*")
+#: Characters. Python turns no text of thousands of digits into a number.
+_LONGEST_VERSION = 200
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 #: conda's channel where none is named.
 CHANNEL = "conda-forge"
@@ -223,6 +225,8 @@ def _parse_version(value: object, source: Path, key: str) -> str:
         example = f' (version = "{value}")' if isinstance(value, int | float) else ""
         raise PinError(source, key, f"must be a string{example}, not {_kind(value)}")
     text = value.strip()
+    if len(text) > _LONGEST_VERSION:
+        raise PinError(source, key, f"has {len(text)} characters, which no version has")
     if not text or _PREFIX.fullmatch(text):
         return text
     from packaging.specifiers import InvalidSpecifier, SpecifierSet

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
+from typing import Any
 
 FILE = "servers.json"
+#: Half of a character, which JSON can name and nothing can print or write.
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def recorded_ports(tempdata: Path) -> dict[str, int]:
     """Ports by server name (``PostgresBackend``). A file that cannot be read records nothing."""
     try:
-        content = json.loads((tempdata / FILE).read_text("utf-8"))
+        content = parse_json((tempdata / FILE).read_text("utf-8"))
         ports = content["ports"]
-        return {name: port for name, port in ports.items() if isinstance(port, int)}
+        return {name: port for name, port in ports.items() if _is_port(port)}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return {}
 
@@ -32,6 +36,26 @@ def record_port(tempdata: Path, server: str, port: int | None) -> None:
     if port is not None:
         ports[server] = port
     write_atomically(tempdata / FILE, json.dumps({"ports": ports}, indent=2) + "\n")
+
+
+def _is_port(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 65535
+
+
+def parse_json(text: str) -> Any:
+    """What a file from anywhere holds.
+
+    :raises ValueError: when it is not JSON; also when it is nested beyond all sense, or has text
+        that is none.
+    """
+    try:
+        content = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if _SURROGATE.search(text):
+        # A pair of them is one character, and right.
+        json.dumps(content, ensure_ascii=False).encode()
+    return content
 
 
 def write_atomically(path: Path, content: str | bytes, mode: int = 0o600) -> None:

@@ -9,16 +9,21 @@ import json
 import lzma
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
+import pytest
 import zstandard
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from django_dbdev import conf
 from django_dbdev.backups.dumps import opened
+from django_dbdev.backups.manifest import from_json
 from django_dbdev.binaries.lock import parse_lock
-from django_dbdev.exceptions import DbdevError, DumpError, LockError, PinError
+from django_dbdev.exceptions import ConfigurationError, DbdevError, DumpError, LockError, PinError
 from django_dbdev.pins import Pins, parse_pins
+from django_dbdev.records import FILE, recorded_ports
 
 T = TypeVar("T")
 SOURCE = Path("pyproject.toml")
@@ -52,8 +57,20 @@ def refused_or_read(read: Callable[[], T], error: type[DbdevError]) -> T | None:
         return None
 
 
+@pytest.mark.parametrize("text", ["a = " + "[" * 100_000, "a = " + "1" * 5000, "a = 1\na = 2"])
+def test_toml_that_python_stumbles_over(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pyproject.toml").write_text(text)
+    monkeypatch.setenv("DBDEV_PROJECT_ROOT", str(tmp_path))
+    with pytest.raises(ConfigurationError, match="is not valid TOML"):
+        conf.project()
+
+
 @given(tables(PIN_KEYS))
 @example({"postgresql": {"version": float("nan")}})
+@example({"postgresql": {"version": "9" * 5000}})
+@example({"postgresql": {"version": "==" + "9" * 5000}})
 @example({"databases": {"default": {"postgresql": {"port": True}}}})
 def test_pins(table: object) -> None:
     pins = refused_or_read(lambda: parse_pins(table, SOURCE), PinError)
@@ -70,6 +87,28 @@ def test_locks(content: object) -> None:
     lock = refused_or_read(lambda: parse_lock(json.dumps(content), Path("dbdev.lock")), LockError)
     if lock is not None:
         assert parse_lock(lock.to_json(), Path("dbdev.lock")) == lock
+
+
+#: What JSON's own reader takes, or answers with another error than that it is none.
+AWKWARD = ["[" * 100_000, '{"a":' * 100_000, "1" * 5000, r'"\ud800"', r'{"engine": "\udfff"}']
+
+
+@pytest.mark.parametrize("text", AWKWARD)
+def test_json_that_python_stumbles_over(text: str, tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text(text)
+    assert recorded_ports(tmp_path) == {}
+    with pytest.raises(LockError):
+        parse_lock(text, Path("dbdev.lock"))
+    with pytest.raises(ValueError, match=r".+"):
+        from_json(text)
+
+
+@given(tables(st.just("ports")))
+@example({"ports": {"a": True, "b": 0, "c": 65536, "d": 65535}})
+def test_recorded_ports(content: object) -> None:
+    with TemporaryDirectory() as folder:
+        Path(folder, FILE).write_text(json.dumps(content))
+        assert all(1 <= port <= 65535 for port in recorded_ports(Path(folder)).values())
 
 
 @given(st.text())

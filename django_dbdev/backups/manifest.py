@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..exceptions import BackupError, ConfigurationError
-from ..records import write_atomically
+from ..records import parse_json, write_atomically
 from .names import MANIFEST
 
 FORMAT = 1
@@ -102,7 +102,7 @@ def to_json(manifest: Manifest) -> str:
 
 def from_json(text: str) -> Manifest:
     """:raises ValueError: when it is not a manifest."""
-    content = json.loads(text)
+    content = parse_json(text)
     if not isinstance(content, dict):
         raise ValueError("not a table")
     if content.get("format") != FORMAT:

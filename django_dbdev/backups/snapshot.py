@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from ..records import write_atomically
+from ..records import parse_json, write_atomically
 from . import copying
 from .manifest import (
     CUSTOM,
@@ -430,7 +430,7 @@ def record_restored(root: Path, data: Path, rebuilt: Rebuilt, started_ns: int) -
 
 def _read_restored(root: Path) -> Base | None:
     try:
-        content = json.loads((root / RESTORED).read_text("utf-8"))
+        content = parse_json((root / RESTORED).read_text("utf-8"))
         files = {path: FileEntry(*entry) for path, entry in content["files"].items()}
         return Base(root / content["data"], files, content["started_ns"])
     except (OSError, ValueError, LookupError, TypeError, AttributeError):

@@ -39,7 +39,6 @@ class ArchiveError(IntegrityError):
 @contextmanager
 def _damage_told(label: str) -> Iterator[None]:
     """Whatever the readers of archives raise over bytes that make no sense is our own error."""
-    import lzma
     import tarfile
     import zipfile
     import zlib
@@ -47,12 +46,11 @@ def _damage_told(label: str) -> Iterator[None]:
     try:
         yield
     except (
-        *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError),
-        # Encrypted or of an unknown kind; numbers and text that are none.
-        *(EOFError, RuntimeError, ValueError, ArithmeticError),
+        *(zipfile.BadZipFile, tarfile.TarError, zlib.error),
+        # Encrypted; numbers, text and ends where there are others.
+        *(EOFError, RuntimeError, ValueError, ArithmeticError, TypeError),
         OSError,
     ) as error:
-        # bz2 says what is damaged by an OSError without a number.
         if isinstance(error, OSError) and error.errno not in (None, *_BAD_NAME):
             raise
         raise ArchiveError(f"{label} is damaged: {error}.") from None
@@ -148,6 +146,9 @@ def unpack_zip(archive: Path, folder: Path, *, label: str) -> None:
                 path = target.path(member.filename, 0)
                 if path is None or member.is_dir():
                     target.directory(path or folder)
+                elif member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    # Others may ask for any amount of memory.
+                    raise ArchiveError(f"{label} is packed in an unusual way: {path.name!r}.")
                 elif stat.S_ISLNK(mode):
                     if member.file_size > MAX_NAME:
                         raise ArchiveError(f"{label} has a link without end: {path.name!r}.")
@@ -180,7 +181,7 @@ def unpack_inner_tar(archive: Path, member: str, folder: Path, *, label: str) ->
 
 
 def unpack_tar(file: IO[bytes], folder: Path, *, label: str, strip: int = 0) -> None:
-    """Unpack a tar, compressed or not, read once from its beginning to its end.
+    """Unpack a ``.tar.gz``, read once from its beginning to its end.
 
     :param strip: how many top folders to leave out.
     :raises ArchiveError: ``label`` names the archive in it.
@@ -221,7 +222,7 @@ def _open_tar(file: IO[bytes], label: str) -> tarfile.TarFile:
                 raise ArchiveError(f"{label} has a name without end.")
             return header
 
-    return tarfile.open(fileobj=file, mode="r|*", tarinfo=Header)
+    return tarfile.open(fileobj=file, mode="r|gz", tarinfo=Header)
 
 
 def _copy_hard_link(target: _Target, path: Path, name: str, strip: int) -> None:

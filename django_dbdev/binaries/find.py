@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from .. import conf
 from ..exceptions import LockError, NoToolchainError, ToolchainError
 from ..pins import CHANNEL, Requirement
-from ..records import write_atomically
+from ..records import parse_json, write_atomically
 from ..reporting import SILENT, Reporter
 from .engines import Engine, get_engine
 from .lock import Lock, LockedEngine, LockedPackage, read_lock, write_lock
@@ -560,7 +560,7 @@ class _Search:
 
     def _remembered_machine(self) -> Toolchain | None:
         try:
-            content = json.loads(self._machine_file().read_text("utf-8"))
+            content = parse_json(self._machine_file().read_text("utf-8"))
             if content["requirement"] != str(self.requirement):
                 return None
             return Machine(self.engine, (content["folder"],)).find(self.requirement)

@@ -46,7 +46,7 @@ from typing import Any
 
 from ..exceptions import LockError
 from ..pins import Requirement
-from ..records import write_atomically
+from ..records import parse_json, write_atomically
 
 LOCK_VERSION = 1
 
@@ -54,10 +54,11 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SHA512 = re.compile(r"[0-9a-f]{128}")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+!~%-]*")
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
-_VERSION = re.compile(r"[0-9][A-Za-z0-9.+!]*")
+_VERSION = re.compile(r"[0-9][A-Za-z0-9.+!]{,99}")
 #: A package's own version; Debian's have an epoch and a revision.
 _PACKAGE_VERSION = re.compile(r"[0-9][A-Za-z0-9.+!:~_-]*")
-_SOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9./_+-]*")
+#: A suite or a channel. No part begins with a dot: it names a folder of the store as well.
+_SOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*(?:/[A-Za-z0-9_+-][A-Za-z0-9._+-]*)*")
 _SYSTEM = re.compile(r"[a-z0-9_]+-[a-z0-9]+")
 _EXTENSION = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
@@ -273,7 +274,7 @@ _REMEDY = (
 
 def parse_lock(text: str, source: Path) -> Lock:
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except ValueError as error:
         hints = [_REMEDY]
         if re.search(r"^(<{7}|={7}|>{7})", text, re.MULTILINE):

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from ..exceptions import BusyError, ToolchainError
-from ..records import write_atomically
+from ..records import parse_json, write_atomically
 
 #: How long one process waits for another that builds the same, in seconds. A download over a
 #: slow line takes minutes.
@@ -201,7 +201,7 @@ class Store:
         found: dict[str, dict[str, Any]] = {}
         for path in sorted((self.root / "trees").glob("*.json")):
             with contextlib.suppress(OSError, ValueError):
-                content = json.loads(path.read_text("utf-8"))
+                content = parse_json(path.read_text("utf-8"))
                 if isinstance(content, dict) and path.with_suffix("").is_dir():
                     found[path.stem] = content
         return found
@@ -227,7 +227,7 @@ class Store:
         found = []
         for file in sorted((self.root / "projects").glob("*.json")):
             with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-                note = json.loads(file.read_text("utf-8"))
+                note = parse_json(file.read_text("utf-8"))
                 found.append((file, {name: str(note[name]) for name in ("root", "prefix")}))
         return found
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import digest
 from ..exceptions import ConfigurationError
+from ..records import parse_json
 from .model import Model
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def is_untouched(file: File, text: str) -> bool:
     """Whether the text is one that :func:`render` gave, for whatever model, and nobody edited."""
     if file.path.endswith(".json"):
         try:
-            content = json.loads(text)
+            content = parse_json(text)
             ours = content["customizations"].pop("django_dbdev")
             return bool(text == _with_json_header(ours["generated"].rpartition(" ")[2], content))
         except (ValueError, LookupError, TypeError, AttributeError):

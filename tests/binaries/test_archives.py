@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import stat
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from django_dbdev.binaries import archives
@@ -22,10 +23,10 @@ from django_dbdev.binaries.archives import (
 )
 
 
-def tar_of(*members: tuple[str, str, str], compress: bool = True) -> io.BytesIO:
+def tar_of(*members: tuple[str, str, str]) -> io.BytesIO:
     """A tar of members: a kind, a name, and the content or the target."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz" if compress else "w") as archive:
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
         for kind, name, text in members:
             member = tarfile.TarInfo(name)
             member.mode = 0o4777 if kind == "program" else 0o600
@@ -60,8 +61,7 @@ def mode(path: Path) -> int:
     return path.stat().st_mode & 0o7777
 
 
-@pytest.mark.parametrize("compress", [True, False])
-def test_a_tar_without_its_top_folder(tmp_path: Path, compress: bool) -> None:
+def test_a_tar_without_its_top_folder(tmp_path: Path) -> None:
     target = tmp_path / "out"
     content = tar_of(
         ("dir", "top/", ""),
@@ -71,7 +71,6 @@ def test_a_tar_without_its_top_folder(tmp_path: Path, compress: bool) -> None:
         ("file", "top/lib/libpq.so.5", "library"),
         ("link", "top/lib/back", "../bin/psql"),
         ("hard", "top/share/same", "top/share/readme"),
-        compress=compress,
     )
     unpack_tar(content, target, label="it", strip=1)
     assert (target / "lib" / "libpq.so").read_text() == "library"
@@ -158,9 +157,17 @@ def test_too_many_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_header_that_would_fill_the_memory(tmp_path: Path, kind: bytes) -> None:
     header = tarfile.TarInfo("././@LongLink")
     header.type, header.size = kind, 1 << 33
-    content = io.BytesIO(header.tobuf(tarfile.GNU_FORMAT) + b"\0" * 20_000)
+    content = io.BytesIO(gzip.compress(header.tobuf(tarfile.GNU_FORMAT) + b"\0" * 20_000))
     with pytest.raises(ArchiveError, match="name without end"):
         unpack_tar(content, tmp_path / "out", label="it")
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_that_is_packed_otherwise(tmp_path: Path, kind: int) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", kind) as archive:
+        archive.writestr("a", "x")
+    with pytest.raises(ArchiveError, match="unusual way"):
+        unpack_zip(tmp_path / "x.zip", tmp_path / "out", label="it")
 
 
 def test_an_encrypted_zip(tmp_path: Path) -> None:
@@ -169,7 +176,7 @@ def test_an_encrypted_zip(tmp_path: Path) -> None:
     for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         raw[raw.index(mark) + flags] |= 1
     archive.write_bytes(raw)
-    with pytest.raises(ArchiveError, match="damaged: .*encrypted"):
+    with pytest.raises(ArchiveError, match=r"damaged: .*encrypted"):
         unpack_zip(archive, tmp_path / "out", label="it")
 
 
@@ -266,7 +273,8 @@ def with_sums(raw: bytearray) -> bytes:
     return bytes(raw)
 
 
-@given(st.booleans(), CHANGES, st.integers(0, 5000))
+@given(st.booleans(), CHANGES, st.integers(0, 20).map(lambda n: n**3 if n > 12 else 0))
+@example(False, [(0, b"x")], 10**6)
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_whatever_is_changed_it_is_unpacked_or_refused(
     zipped: bool, changes: list[tuple[int, bytes]], cut: int
@@ -274,11 +282,12 @@ def test_whatever_is_changed_it_is_unpacked_or_refused(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         archive = zip_of(folder / "x", *MEMBERS[1:])
-        tar = tar_of(*MEMBERS, compress=False).getvalue()
+        tar = gzip.decompress(tar_of(*MEMBERS).getvalue())
         raw = bytearray(archive.read_bytes() if zipped else tar)
         for place, new in changes:
             raw[place % len(raw) : place % len(raw) + len(new)] = new
-        content = bytes(raw[cut % 50 :]) if cut % 7 == 0 else with_sums(raw)
+        content = bytes(raw) if zipped else gzip.compress(with_sums(raw))
+        content = content[: len(content) - cut]
         archive.write_bytes(content)
         try:
             if zipped:

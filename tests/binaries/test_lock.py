@@ -213,6 +213,16 @@ SYSTEM = f"{ENTRY}.systems.x86_64-linux"
         (lambda c: linux(c).update(size="1"), f"{SYSTEM}.size"),
         (lambda c: linux(c).update(size=0), f"{SYSTEM}.size"),
         (lambda c: linux(c).update(size=True), f"{SYSTEM}.size"),
+        *(
+            (
+                lambda c, source=source: entry_of(c)["systems"].update(
+                    {"x86_64-linux": {"source": source, "files": [linux(c)]}}
+                ),
+                f"{SYSTEM}.source",
+            )
+            for source in ("../b", "a/../../b", "a/.b", "/a", "a//b", "a/", "a b")
+        ),
+        (lambda c: entry_of(c).update(version="9" * 5000), f"{ENTRY}.version"),
         (lambda c: entry_of(c).update(fallbacks={}), f"{ENTRY}.fallbacks"),
         (
             lambda c: entry_of(c)["fallbacks"][0].pop("provider"),

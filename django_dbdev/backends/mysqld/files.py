@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...process.sockets import socket_directory
-from ...records import write_atomically
+from ...records import parse_json, write_atomically
 from ..server.files import ServerFiles
 
 #: Where a server that was not made here notes the version that made its cluster.
@@ -82,7 +82,7 @@ class MySqlFiles(ServerFiles):
     def made(self) -> Made:
         """What made the cluster, by our own note, else by the server's."""
         try:
-            content = json.loads((self.datadir / "dbdev_cluster.json").read_text("utf-8"))
+            content = parse_json((self.datadir / "dbdev_cluster.json").read_text("utf-8"))
             return Made(str(content["engine"]), str(content["version"]))
         except (OSError, ValueError, LookupError, TypeError):
             pass

@@ -7,7 +7,6 @@ one for which there is one: clients can do with older servers.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import time
@@ -18,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from ...exceptions import IntegrityError
 from ...pins import Requirement
+from ...records import parse_json
 from ...reporting import Reporter, seconds, size
 from ..engines import Engine
 from ..lock import LockedFile, LockedFiles, LockedPackage
@@ -274,7 +274,7 @@ class NpmProvider:
 
 def _link(tree: Path) -> None:
     try:
-        links = json.loads((tree / "native/pg-symlinks.json").read_text("utf-8"))
+        links = parse_json((tree / "native/pg-symlinks.json").read_text("utf-8"))
         pairs = [(PurePosixPath(e["target"]), PurePosixPath(e["source"])) for e in links]
     except FileNotFoundError:
         return
