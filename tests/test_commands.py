@@ -7,7 +7,6 @@ import os
 import shlex
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -28,8 +27,6 @@ PIN = '[tool.django_dbdev.postgresql]\nversion = "18"\n'
 #: One that a shell, a URL, a password file and SQL each would read otherwise.
 PASSWORD = "p'\":\\@/ %41é$(id)"
 WITH_PASSWORD = f"DATABASES['default']['PASSWORD'] = {PASSWORD!r}"
-#: One that no quoting changes, so that it is found wherever it is written.
-SECRET = "s3cr3t-s3cr3t"
 
 
 def test_an_unknown_alias_is_named_with_those_that_there_are(new_project: ProjectFactory) -> None:
@@ -90,56 +87,6 @@ def test_verbosity(new_project: ProjectFactory) -> None:
     assert "Started PostgreSQL" in programs.out
     # What was asked for is printed at verbosity 0 as well.
     assert "running" in project.manage("dbdev_serverinfo", "--verbosity", "0").ok().out
-
-
-def test_passwords_are_in_no_output_no_log_and_no_command_line(
-    new_project: ProjectFactory, fresh_store: Path
-) -> None:
-    project = new_project(
-        settings=f"DATABASES['default']['PASSWORD'] = {SECRET!r}", store=fresh_store
-    )
-    seen: set[bytes] = set()
-    done = threading.Event()
-
-    def watch() -> None:
-        """Every command line of every process on the machine, as fast as that goes."""
-        while not done.is_set():
-            for process in os.scandir("/proc"):
-                if process.name.isdecimal():
-                    try:
-                        with open(f"{process.path}/cmdline", "rb") as file:
-                            seen.add(file.read())
-                    except OSError:
-                        continue
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        said = [
-            project.manage("dbdev_init", "--verbosity", "3").ok().all,
-            project.manage("dbdev_stopserver", "--verbosity", "3").ok().all,
-            project.manage("dbdev_startserver", "--verbosity", "3").ok().all,
-        ]
-        project.query("ALTER ROLE dbdev PASSWORD 'another'", password=SECRET)
-        said.append(project.manage("dbdev_init", "--verbosity", "3").ok().all)
-        project.query("SET log_min_error_statement = debug5; SELECT 1", password=SECRET)
-        for extra in ([], ["--format", "json"]):
-            said.append(project.manage("dbdev_serverinfo", *extra).ok().all)
-    finally:
-        done.set()
-        watcher.join()
-    assert any(b"initdb" in line for line in seen), "the watcher was awake"
-    assert any(b"postgres\0-D" in line for line in seen)
-    assert [line for line in seen if SECRET.encode() in line] == []
-    assert [text for text in said if SECRET in text] == []
-    for log in (*project.tempdata.glob("*.log"), *fresh_store.rglob("*.log")):
-        assert SECRET not in log.read_text()
-    holding = [
-        path.name
-        for path in project.tempdata.rglob("*")
-        if path.is_file() and not path.is_symlink() and SECRET.encode() in path.read_bytes()
-    ]
-    assert holding == ["PostgresBackend.pgpass"]
 
 
 def shell(project: Project, script: str) -> str:

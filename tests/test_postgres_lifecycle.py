@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import stat
 import subprocess
 import time
 from collections.abc import Iterator
@@ -45,31 +44,6 @@ def test_init_from_nothing(new_project: ProjectFactory, fresh_store: Path) -> No
     assert (project.tempdata / ".gitignore").read_text().splitlines()[-1] == "*"
     assert hidden(project) == []
     assert left_in(fresh_store) == []
-
-
-def test_nobody_else_can_read_it_whatever_the_umask(project: Project) -> None:
-    project.manage("dbdev_init", umask=0o000).ok()
-    project.manage("dbdev_stopserver", umask=0o000).ok()
-    project.manage("dbdev_startserver", umask=0o000).ok()
-    open_to_others = [
-        (str(path.relative_to(project.root)), oct(path.lstat().st_mode))
-        for path in (project.tempdata, *project.tempdata.rglob("*"))
-        if not path.is_symlink() and path.lstat().st_mode & 0o077
-    ]
-    # The socket's permissions are what PostgreSQL sets, for everybody who may enter its folder.
-    assert open_to_others == []
-
-
-def test_it_listens_on_loopback_and_its_own_socket_alone(project: Project) -> None:
-    project.manage("dbdev_init").ok()
-    server = project.server()
-    tcp = [c.laddr for c in server.net_connections("inet") if c.status == psutil.CONN_LISTEN]
-    assert tcp == [("127.0.0.1", project.port())]
-    sockets = [c.laddr for c in server.net_connections("unix") if c.laddr]
-    socket = Path(project.info()["socket"])
-    assert sockets == [str(socket)]
-    assert stat.S_IMODE(socket.parent.stat().st_mode) == 0o700
-    assert project.query("SHOW listen_addresses") == [("127.0.0.1",)]
 
 
 def test_a_second_init_changes_nothing(project: Project) -> None:

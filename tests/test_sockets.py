@@ -15,6 +15,7 @@ import pytest
 
 from django_dbdev.exceptions import ServerError
 from django_dbdev.process import sockets
+from django_dbdev.process.ownership import refuse_planted
 from django_dbdev.process.privileges import Identity, acting_as, dedicated_identity
 from django_dbdev.process.sockets import MAX_PATH, make_private, socket_directory
 from tests.conftest import ProjectFactory
@@ -288,3 +289,38 @@ def test_a_server_in_a_project_with_an_awkward_path(
     assert project.query("SELECT 1") == [(1,)]
     project.manage("dbdev_stopserver").ok()
     assert not path.parent.exists()
+
+
+# State and the store
+
+
+@root
+@pytest.mark.parametrize("kind", ["folder", "link"])
+@pytest.mark.parametrize("place", ["DBDEV_DATADIR", "DBDEV_STORE"])
+def test_state_that_another_may_have_planted_is_refused(
+    shared: Path, new_project: ProjectFactory, kind: str, place: str
+) -> None:
+    """Programs would be run from there."""
+    project = new_project()
+    planted = shared / "planted"
+    if kind == "folder":
+        planted.mkdir(mode=0o777)
+    else:
+        planted.symlink_to(project.root)
+    os.lchown(planted, NOBODY, NOBODY)
+    refused = f"{planted} belongs to somebody else (uid {NOBODY})"
+    assert refused in project.manage("dbdev_init", **{place: str(planted)}).failed(2).err
+    assert refused in project.manage("dbdev_serverinfo", **{place: str(planted)}).ok().out
+    assert kind == "link" or list(planted.iterdir()) == []
+
+
+@root
+def test_folders_of_the_owner_of_the_place_are_taken(shared: Path) -> None:
+    """Such as a project of somebody's in which root works."""
+    for folder, owner in ((shared, NOBODY), (shared / "own", NOBODY), (shared / "ours", 0)):
+        folder.mkdir(exist_ok=True)
+        os.chown(folder, owner, -1)
+        refuse_planted(folder)
+    shared.chmod(0o755)
+    os.chown(shared, 0, -1)
+    refuse_planted(shared / "own")

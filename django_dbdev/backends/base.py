@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import conf
+from ..process.ownership import refuse_planted
 from ..records import write_atomically
 from ..reporting import SILENT, Reporter
 
@@ -343,8 +344,12 @@ def timestamp() -> str:
 
 
 def make_tempdata(folder: Path) -> None:
-    """Make the folder for all state, which keeps itself out of git."""
+    """Make the folder for all state, which keeps itself out of git.
+
+    :raises ConfigurationError: when somebody else may have planted it.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    refuse_planted(folder)
     ignore = folder / ".gitignore"
     if not ignore.exists():
         write_atomically(ignore, "# Made by django_dbdev: local to this machine.\n*\n")

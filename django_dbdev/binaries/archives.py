@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     import tarfile
@@ -213,9 +213,7 @@ def _open_tar(file: IO[bytes], label: str) -> tarfile.TarFile:
 
     class Header(tarfile.TarInfo):
         @classmethod
-        def frombuf(
-            cls, buf: bytes | bytearray, encoding: str | None, errors: str
-        ) -> tarfile.TarInfo:
+        def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
             header = super().frombuf(buf, encoding, errors)
             files = (tarfile.DIRTYPE, *tarfile.REGULAR_TYPES)
             if header.type not in files and header.size > MAX_NAME:

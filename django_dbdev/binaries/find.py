@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from .. import conf
 from ..exceptions import LockError, NoToolchainError, ToolchainError
 from ..pins import CHANNEL, Requirement
+from ..process.ownership import refuse_planted
 from ..records import parse_json, write_atomically
 from ..reporting import SILENT, Reporter
 from .engines import Engine, get_engine
@@ -143,7 +144,8 @@ class _Search:
         self.sources = sources
         self.reporter = reporter
         self.engine: Engine = get_engine(requirement.engine)
-        self.store = Store(sources.store)
+        refuse_planted(sources.prefix.parent)
+        self.store = Store(sources.store, reporter)
         self.declined: list[tuple[str, Declined]] = []
         self.hints: list[str] = []
         self.index_has_none = False

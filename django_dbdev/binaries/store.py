@@ -27,12 +27,15 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..exceptions import BusyError, ToolchainError
+from ..exceptions import ToolchainError
+from ..process.locking import exclusive
+from ..process.ownership import refuse_planted
 from ..records import parse_json, write_atomically
+from ..reporting import SILENT, Reporter
 
 #: How long one process waits for another that builds the same, in seconds. A download over a
 #: slow line takes minutes.
@@ -46,9 +49,17 @@ _LEFTOVER = re.compile(r"\.(?P<key>.+)\.(?P<pid>\d+)\.new")
 
 @dataclass(frozen=True)
 class Store:
-    """The folder ``root``; it is made, for its owner alone, when something is put in it."""
+    """The folder ``root``; it is made, for its owner alone, when something is put in it.
+
+    :param reporter: told when another process is waited for.
+    :raises ConfigurationError: when somebody else may have planted the folder.
+    """
 
     root: Path
+    reporter: Reporter = field(default=SILENT, compare=False)
+
+    def __post_init__(self) -> None:
+        refuse_planted(self.root)
 
     def folder(self, kind: str, key: str) -> Path:
         """Where ``ensure`` puts it, whether it is there or not."""
@@ -122,6 +133,7 @@ class Store:
             self.root.parent.mkdir(parents=True, exist_ok=True)
             for path in (self.root, folder):
                 path.mkdir(exist_ok=True, mode=0o700)
+            refuse_planted(self.root)
         except OSError as error:
             raise ToolchainError(
                 f"The store {self.root} cannot be used: {error.strerror}.",
@@ -130,33 +142,16 @@ class Store:
 
     @contextmanager
     def hold(self, kind: str, key: str, patience: float = PATIENCE) -> Iterator[None]:
-        """Hold the key's lock; its holder's process id stands in a file beside it.
+        """Hold the key's lock. Who waits for it is told for whom.
 
         :raises BusyError: when another process holds it for longer than ``patience``.
         """
-        import filelock
-
         self._make(self.root / "locks")
-        lock, holder = self._lock_files(kind, key)
-        held = filelock.FileLock(lock, timeout=patience, mode=0o600)
-        try:
-            held.acquire()
-        except filelock.Timeout:
-            raise BusyError(
-                f"Another process{_named(holder)} has been at work on {kind}/{key} of the store "
-                f"for {patience:.0f}s.",
-                hints=[f"wait for it or end it, then run this again; its lock is {lock}"],
-            ) from None
-        try:
-            holder.write_text(f"{os.getpid()}\n")
+        with exclusive(self._lock_file(kind, key), reporter=self.reporter, timeout=patience):
             yield
-        finally:
-            holder.unlink(missing_ok=True)
-            held.release()
 
-    def _lock_files(self, kind: str, key: str) -> tuple[Path, Path]:
-        locks = self.root / "locks"
-        return locks / f"{kind}-{key}.lock", locks / f"{kind}-{key}.pid"
+    def _lock_file(self, kind: str, key: str) -> Path:
+        return self.root / "locks" / f"{kind}-{key}.lock".replace("/", "-")
 
     def _sweep(self, kind: str, key: str) -> None:
         """Remove what crashed builds left. Those of ``key`` are nobody's: its lock is ours."""
@@ -170,7 +165,7 @@ class Store:
                 shutil.rmtree(leftover, ignore_errors=True)
             elif not _is_alive(int(found["pid"])):
                 # A live process in another container has a number that means nothing here.
-                other = filelock.FileLock(self._lock_files(kind, found["key"])[0], timeout=0)
+                other = filelock.FileLock(self._lock_file(kind, found["key"]), timeout=0)
                 with contextlib.suppress(filelock.Timeout), other:
                     shutil.rmtree(leftover, ignore_errors=True)
 
@@ -280,13 +275,6 @@ def _flush(folder: Path) -> None:
         finally:
             os.close(descriptor)
     os.sync()
-
-
-def _named(holder: Path) -> str:
-    try:
-        return f" (process {int(holder.read_text())})"
-    except (OSError, ValueError):
-        return ""
 
 
 def _is_alive(pid: int) -> bool:

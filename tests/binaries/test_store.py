@@ -107,13 +107,12 @@ def test_several_threads_build_once(own: Store) -> None:
 
 def test_who_holds_the_lock_is_named(own: Store) -> None:
     own.ensure("clusters", "first", build)
-    (own.root / "locks" / "clusters-key.pid").write_text("4711\n")
+    (own.root / "locks" / "clusters-key.lock.holder").write_text("4711 manage.py dbdev_init\n")
     with (
         filelock.FileLock(own.root / "locks" / "clusters-key.lock"),
-        pytest.raises(BusyError, match=r"process 4711.*clusters/key.*0s") as caught,
+        pytest.raises(BusyError, match=r"pid 4711 \(manage.py dbdev_init\).*clusters-key.lock"),
     ):
         own.ensure("clusters", "key", build, patience=0.1)
-    assert "clusters-key.lock" in caught.value.hints[0]
 
 
 def test_a_store_that_cannot_be_made(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from ...binaries.toolchain import Toolchain
 from ...process.command import Command
 
 MARIADB, MYSQL = "mariadb", "mysql"
-#: Variables of the caller's that would change what the programs do or how they say it.
-HIDDEN = ("MYSQL", "MARIADB", "LC_", "LANG", "LIBMYSQL", "UMASK")
+#: Variables of the caller's that would change what the programs do or how they say it, or that
+#: hold a password.
+HIDDEN = ("MYSQL", "MARIADB", "LC_", "LANG", "LIBMYSQL", "UMASK", "DATABASE_URL")
 #: The names of the client programs in the toolchains of both engines.
 _CLIENTS = {
     MARIADB: {

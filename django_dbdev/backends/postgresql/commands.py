@@ -68,7 +68,7 @@ def probe(toolchain: Toolchain) -> Command:
 
 
 def server_program(toolchain: Toolchain, name: str, *args: str) -> Command:
-    """A program that works on a datadir, free of the user's PG* variables and locale."""
+    """A program that works on a datadir, free of the user's PG* variables, locale and passwords."""
     needed = {**toolchain.environment, **toolchain.server_environment}
     environment = {**needed, "LC_ALL": "C", "TZ": "UTC"}
     if sys.platform == "darwin":
@@ -78,7 +78,7 @@ def server_program(toolchain: Toolchain, name: str, *args: str) -> Command:
         toolchain.program(name),
         args,
         environment,
-        hidden=("PG", "LC_", "LANG"),
+        hidden=("PG", "LC_", "LANG", "DATABASE_URL"),
         # Ours may be closed to the account that runs the server, and some want to go back there.
         cwd=Path("/"),
     )

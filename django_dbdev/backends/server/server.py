@@ -202,7 +202,7 @@ class DatabaseServer(ServerAlias):
     def new_cluster(self, toolchain: Toolchain, accounts: Sequence[Account], port: int) -> Path:
         """A new cluster beside the datadir, whole and configured."""
         started = time.perf_counter()
-        store = Store(conf.store())
+        store = Store(conf.store(), self.reporter)
         identity = self.choose_identity(
             toolchain, self.tempdata, store.root, store.root / "clusters"
         )

@@ -1,0 +1,38 @@
+"""Nobody gets in: what listens, and where passwords are not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.mysqld.conftest import MySqlFactory
+from tests.secrets import SECRET, holding, open_to_others, programs, run_all
+
+COMMANDS = [
+    ["dbdev_init", "--verbosity", "3"],
+    ["dbdev_backup", "-n", "one", "--verbosity", "3"],
+    ["dbdev_backup", "-n", "two", "--portable", "--verbosity", "3"],
+    ["dbdev_restore", "-n", "two", "--verbosity", "3"],
+    ["dbdev_restore", "-n", "one", "--verbosity", "3"],
+    ["dbdev_createdump", "dump.sql", "--verbosity", "3"],
+    ["dbdev_loaddump", "dump.sql", "--verbosity", "3"],
+    ["dbdev_run", "--verbosity", "3", "--", "true"],
+]
+
+
+def test_a_password_is_nowhere_but_in_its_file(new_mysql: MySqlFactory, fresh_store: Path) -> None:
+    project = new_mysql(
+        settings=f"DATABASES['default']['PASSWORD'] = {SECRET!r}", store=fresh_store
+    )
+    said = run_all(project, COMMANDS, umask=0o000)
+    assert SECRET not in said
+    ran = programs(project)
+    assert {"mariadbd", "mariadb-dump"} <= {Path(args[0]).name for args, _ in ran}
+    assert [args for args, _ in ran if any(SECRET in word for word in args)] == []
+    server = project.server()
+    assert SECRET.encode() not in Path(f"/proc/{server.pid}/environ").read_bytes()
+    assert holding(project.tempdata, fresh_store) == ["MySqlBackend.cnf"]
+    assert open_to_others(project.tempdata) == []
+
+    family = [server, *server.children(recursive=True)]
+    tcp = {c.laddr for p in family for c in p.net_connections("inet")}
+    assert tcp == {("127.0.0.1", project.port())}
