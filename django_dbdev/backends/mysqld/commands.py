@@ -156,4 +156,6 @@ def _server(toolchain: Toolchain, *args: str, cwd: Path) -> Command:
 
 
 def _environment(toolchain: Toolchain) -> dict[str, str]:
-    return {**toolchain.environment, "LC_ALL": "C", "TZ": "UTC"}
+    # Whatever ours is: theirs are read by the servers alone, and let the group in by default.
+    modes = {"UMASK": "0600", "UMASK_DIR": "0700"}
+    return {**toolchain.environment, **modes, "LC_ALL": "C", "TZ": "UTC"}

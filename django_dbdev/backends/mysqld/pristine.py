@@ -27,7 +27,7 @@ from .control import ADMIN, MySqlControl
 from .files import Made, MySqlFiles
 
 #: Raised when what is built here changes, so that older pristine clusters are not used.
-_FORMAT = 1
+_FORMAT = 2
 #: Names the socket; there is no TCP here.
 _PORT = 3306
 #: What of a cluster is its own and made anew by a start.

@@ -21,9 +21,6 @@ def dump(backend: PostgresBackend, directory: Path) -> None:
     """Dump the alias's database into the folder ``dump`` in ``directory``, on disk at the end."""
     with backend.served() as served:
         dump_directory(served, directory / FOLDER)
-    # pg_dump closes its folder alone.
-    for file in (directory / FOLDER).iterdir():
-        file.chmod(0o600)
 
 
 def restore(backend: PostgresBackend, directory: Path) -> None:

@@ -60,6 +60,9 @@ def _dump(backend: ServerBackend, directory: Path) -> None:
     backend.dump_portable(data)
     step("backup:copied")
     tree, files = snapshot.describe_files(data)
+    for path in files:
+        # The programs that write dumps follow the umask.
+        (data / path).chmod(0o600)
     server = backend.control.running()
     migrations = backend.applied_migrations(server) if server else {}
     copied = Copied(tree, files, started_ns)
