@@ -158,7 +158,7 @@ def _own_state() -> Iterator[None]:
         for folder in (state, parent):
             folder.chmod(folder.stat().st_mode | 0o011)
     sweep(parent)
-    own = parent / f"{os.getpid()}-{random.randrange(16**6):06x}"
+    own = parent / f"{os.getpid()}-{random.randrange(16**6):06x}"  # nosec B311 # a name
     with FileLock(_lock_of(own), mode=0o600):
         with watched({"remove": [str(own)]}), _moved_to(own, state):
             own.mkdir(mode=0o700)
@@ -225,7 +225,7 @@ def _bring_up_own(
     chosen: list[str], backends: list[BaseDbdevBackend], caller: Caller
 ) -> Iterator[list[BaseDbdevBackend]]:
     """Ports first, for all: which aliases share a server must not depend on the new ports."""
-    numbers = iter(random.sample(conf.EPHEMERAL_PORTS, len(conf.EPHEMERAL_PORTS)))
+    numbers = iter(random.sample(conf.EPHEMERAL_PORTS, len(conf.EPHEMERAL_PORTS)))  # nosec B311
     found: dict[str, int] = {}
     for backend in backends:
         if backend.has_server:

@@ -106,15 +106,6 @@ def test_init_starts_a_stopped_project(project: Project) -> None:
     assert project.query(COUNT) == [(0,)]
 
 
-def test_two_inits_at_once_make_one_server(project: Project) -> None:
-    commands = [project.start("dbdev_init") for _ in range(3)]
-    outputs = [command.communicate(timeout=120)[0] for command in commands]
-    assert [command.returncode for command in commands] == [0, 0, 0], outputs
-    assert sum("Initialised" in output for output in outputs) == 1
-    assert sum("running already" in output for output in outputs) == 2
-    assert postmasters(project) == [project.pid()]
-
-
 def test_init_after_one_that_failed_starts_clean(new_project: ProjectFactory) -> None:
     project = new_project(pin=BROKEN_PIN)
     failed = project.manage("dbdev_init").failed(4)

@@ -380,7 +380,7 @@ class MySqlBackend(ServerBackend):
                     return {}
                 table = sql.identifier(database, "django_migrations")
                 with sql.explained("The migrations could not be read"):
-                    cursor.execute(f"SELECT app, name FROM {table} ORDER BY id")
+                    cursor.execute(f"SELECT app, name FROM {table} ORDER BY id")  # nosec B608 # quoted
                 return {str(app): str(name) for app, name in cursor.fetchall()}
         except ServerError:
             # The backup is whole without this.

@@ -72,7 +72,7 @@ def guide_values(
         dump=f"{interpreter} -c {quote(_DUMP)} {file}",
         copy=f"{interpreter} -c {quote(_COPY)}",
         load=f"{interpreter} -c {quote(_LOAD)}",
-        shell=f"{interpreter} -m sqlite3 {file}" if python_version >= (3, 12) else "",
+        shell=f"{interpreter} -m sqlite3 {file}" if python_version >= (3, 12) else "",  # nosec B604
         manage=join(manage),
         database_option="" if alias == "default" else " " + join(["--database", alias]),
     )

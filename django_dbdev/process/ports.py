@@ -8,7 +8,7 @@ from contextlib import suppress
 
 LOOPBACK = "127.0.0.1"
 #: Addresses that listening on loopback collides with.
-_IN_THE_WAY = {LOOPBACK, "0.0.0.0", "::", "::ffff:127.0.0.1", "::ffff:0.0.0.0"}
+_IN_THE_WAY = {LOOPBACK, "0.0.0.0", "::", "::ffff:127.0.0.1", "::ffff:0.0.0.0"}  # nosec B104
 
 
 def is_free(port: int) -> bool:

@@ -19,7 +19,7 @@ from .privileges import DIRECT, Identity
 
 MAX_PATH = 107 if sys.platform == "linux" else 103
 _LOCAL = "run"
-_TMP = Path("/tmp")
+_TMP = Path("/tmp")  # nosec B108 # see make_private
 
 
 def socket_directory(tempdata: Path, file_name: str) -> Path:

@@ -13,9 +13,6 @@ COMMANDS = [
     ["dbdev_backup", "-n", "two", "--portable", "--verbosity", "3"],
     ["dbdev_restore", "-n", "two", "--verbosity", "3"],
     ["dbdev_restore", "-n", "one", "--verbosity", "3"],
-    ["dbdev_createdump", "dump.sql", "--verbosity", "3"],
-    ["dbdev_loaddump", "dump.sql", "--verbosity", "3"],
-    ["dbdev_run", "--verbosity", "3", "--", "true"],
 ]
 
 

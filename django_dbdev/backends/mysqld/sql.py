@@ -230,7 +230,8 @@ def _is_mariadb(cursor: Cursor) -> bool:
 
 def _native(password: str) -> str:
     """The digest by which mysql_native_password knows a password."""
-    return "*" + hashlib.sha1(hashlib.sha1(password.encode()).digest()).hexdigest().upper()
+    once = hashlib.sha1(password.encode(), usedforsecurity=False)
+    return "*" + hashlib.sha1(once.digest(), usedforsecurity=False).hexdigest().upper()
 
 
 def _literal(text: str) -> str:

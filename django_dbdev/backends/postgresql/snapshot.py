@@ -133,7 +133,7 @@ def copy_running(cursor: Cursor, datadir: Path, target: Path, bases: Sequence[Ba
     step("backup:copied")
     files[_CONTROL] = _copy_control(datadir, target)
     cursor.execute(
-        "SELECT labelfile, spcmapfile, pg_walfile_name(lsn) FROM "
+        "SELECT labelfile, spcmapfile, pg_walfile_name(lsn) FROM "  # nosec B608 # constants
         + ("pg_backup_stop(false)" if version >= 15 else "pg_stop_backup(false, false)")
     )
     row = cursor.fetchone()
