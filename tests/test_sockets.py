@@ -295,10 +295,12 @@ def test_a_server_in_a_project_with_an_awkward_path(
 
 
 @root
-@pytest.mark.parametrize("kind", ["folder", "link"])
-@pytest.mark.parametrize("place", ["DBDEV_DATADIR", "DBDEV_STORE"])
+@pytest.mark.parametrize(
+    ("place", "kind"),
+    [("DBDEV_DATADIR", "folder"), ("DBDEV_DATADIR", "link"), ("DBDEV_STORE", "folder")],
+)
 def test_state_that_another_may_have_planted_is_refused(
-    shared: Path, new_project: ProjectFactory, kind: str, place: str
+    shared: Path, new_project: ProjectFactory, place: str, kind: str
 ) -> None:
     """Programs would be run from there."""
     project = new_project()

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import stat
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -146,22 +147,40 @@ class Packages:
             raise IntegrityError(f"{error.message} {error.output}".strip()) from None
         for file in files:
             part = parts / file.sha256
-            _merge(part / "usr", tree / "usr")
+            _check_kinds(part, file.name)
+            _merge(part / "usr", tree / "usr", tree)
             # Older releases have some libraries in /lib, newer ones all in /usr/lib.
             for top in ("bin", "lib", "lib64", "sbin"):
-                _merge(part / top, tree / "usr" / top)
+                _merge(part / top, tree / "usr" / top, tree)
         shutil.rmtree(parts)
 
 
-def _merge(source: Path, target: Path) -> None:
-    """Move what is below ``source`` to where ``target`` has it, or has nothing."""
+def _check_kinds(part: Path, name: str) -> None:
+    """Refuse devices and their like, and let no program run as another than who starts it."""
+    for folder, folders, files in os.walk(part):
+        for path in (os.path.join(folder, each) for each in (*folders, *files)):
+            mode = os.lstat(path).st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)):
+                raise IntegrityError(f"{name} has a special file: {os.path.basename(path)!r}.")
+            if stat.S_ISREG(mode) and mode & (stat.S_ISUID | stat.S_ISGID):
+                os.chmod(path, stat.S_IMODE(mode) & 0o777)
+
+
+def _merge(source: Path, target: Path, tree: Path) -> None:
+    """Move what is below ``source`` to where ``target`` has it, or has nothing.
+
+    :raises IntegrityError: when one package has a link out of ``tree`` where another has a
+        folder: what is moved below it would go there.
+    """
     if source.is_symlink() or not source.is_dir():
         return
     target.mkdir(mode=0o755, exist_ok=True, parents=True)
     for entry in source.iterdir():
         there = target / entry.name
         if entry.is_dir() and not entry.is_symlink() and there.is_dir():
-            _merge(entry, there)
+            if there.is_symlink() and not there.resolve().is_relative_to(tree.resolve()):
+                raise IntegrityError(f"A link of a package leads out of its tree: {there}.")
+            _merge(entry, there, tree)
         else:
             entry.rename(there)
 
