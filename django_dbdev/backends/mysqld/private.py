@@ -36,7 +36,7 @@ def serving(
     control = MySqlControl(files, backend.title)
     identity = backend.choose_identity(toolchain, data=files.datadir)
     # It names the socket: nobody who knows the project's comes in.
-    port = random.choice(conf.EPHEMERAL_PORTS)
+    port = random.choice(conf.EPHEMERAL_PORTS)  # nosec B311
     configuration = replace(
         backend.configuration(toolchain, port, identity), socket=files.socket(port)
     )
