@@ -162,13 +162,19 @@ def tempdata() -> Path:
     """
     chosen = os.environ.get("DBDEV_DATADIR") or setting("DBDEV_DATADIR") or DEFAULT_TEMPDATA
     # Not resolved: a link in the path is the user's own choice of a place.
-    return Path(os.path.abspath(project_root()[0] / Path(chosen).expanduser()))
+    return Path(os.path.abspath(project_root()[0] / _as_path("DBDEV_DATADIR", chosen)))
 
 
 def path_setting(name: str) -> Path | None:
     """A setting that holds the path of a program; None where it is not set."""
     value = setting(name)
-    return Path(value).expanduser() if value else None
+    return _as_path(name, value) if value else None
+
+
+def _as_path(name: str, value: object) -> Path:
+    if not isinstance(value, str | os.PathLike):
+        raise ConfigurationError(f"{name} is {value!r}, which is not a path.")
+    return Path(value).expanduser()
 
 
 def path_variable(name: str) -> Path | None:
@@ -300,4 +306,6 @@ def template_dirs() -> tuple[Path, ...]:
     if isinstance(chosen, str | os.PathLike):
         chosen = (chosen,)
     root = project_root()[0]
-    return tuple(root / Path(folder).expanduser() for folder in chosen)
+    if not isinstance(chosen, list | tuple):
+        raise ConfigurationError(f"DBDEV_TEMPLATE_DIRS is {chosen!r}, which is no list of paths.")
+    return tuple(root / _as_path("DBDEV_TEMPLATE_DIRS", folder) for folder in chosen)

@@ -50,6 +50,21 @@ def test_an_engine_without_backend(new_project: ProjectFactory, engine: str) -> 
     assert "hint: register one in settings.py" in failed.err
 
 
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        ("DBDEV_DATADIR = 5", "DBDEV_DATADIR is 5, which is not a path"),
+        ("DBDEV_POSTGRES_EXECUTABLE = ['x']", "DBDEV_POSTGRES_EXECUTABLE is ['x'], which is not"),
+        ("DBDEV_TEMPLATE_DIRS = 7", "DBDEV_TEMPLATE_DIRS is 7, which is no list of paths"),
+        ("DATABASES['default']['PORT'] = float('inf')", "['PORT'] is inf, not a port number"),
+    ],
+)
+def test_settings_of_another_type(project: Project, setting: str, named: str) -> None:
+    project.settings(setting)
+    assert named in project.manage("dbdev_init").failed(2).err
+    assert not project.datadir.exists()
+
+
 def test_a_missing_driver(new_project: ProjectFactory) -> None:
     """No PostgreSQL driver. It is there, for the tests: an import hook hides it."""
     project = new_project(settings='INSTALLED_APPS = ["django_dbdev"]')

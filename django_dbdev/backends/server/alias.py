@@ -102,7 +102,7 @@ class ServerAlias(BaseDbdevBackend, ABC):
         value = self.dbsettings.get("PORT") or self.default_port
         try:
             port = int(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             port = 0
         if not 1 <= port <= 65535:
             raise ConfigurationError(
