@@ -135,7 +135,8 @@ def main() -> None:
         for part in parts:
             try:
                 if part == "sizes":
-                    by_size = list(sizes(folder / part, amount.rounds, amount.sizes))
+                    for size in sizes(folder / part, amount.rounds, amount.sizes):
+                        by_size.append(size)
                     continue
                 for section in measure(part, folder / part, amount, python):
                     sections.append(section)
@@ -144,6 +145,10 @@ def main() -> None:
                 # What takes an hour is not thrown away for one part.
                 failed = True
                 print(f"{part} failed: {error}", file=sys.stderr, flush=True)
+            except KeyboardInterrupt:
+                failed = True
+                print(f"Ended in {part}; what was measured is kept", file=sys.stderr, flush=True)
+                break
         found = json.dumps(results(sections, by_size, amount, folder), indent=2) + "\n"
     finally:
         _remove(folder)
