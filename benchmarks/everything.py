@@ -141,10 +141,10 @@ def main() -> None:
                 for section in measure(part, folder / part, amount, python):
                     sections.append(section)
                     print(section.table(), end="\n\n", file=sys.stderr, flush=True)
-            except SystemExit as error:
+            except (SystemExit, Exception) as error:
                 # What takes an hour is not thrown away for one part.
                 failed = True
-                print(f"{part} failed: {error}", file=sys.stderr, flush=True)
+                print(f"{part} failed: {error!r}", file=sys.stderr, flush=True)
             except KeyboardInterrupt:
                 failed = True
                 print(f"Ended in {part}; what was measured is kept", file=sys.stderr, flush=True)

@@ -9,8 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -107,15 +105,6 @@ def test_other_backends_are_examined_as_far_as_they_tell(new_project: ProjectFac
     assert [server["engine"] for server in examined["servers"]] == ["sqlite"]
 
 
-@pytest.fixture
-def elsewhere() -> Iterator[Path]:
-    """A folder that every account may enter, unlike pytest's own."""
-    folder = Path(tempfile.mkdtemp(prefix="dbdev-test-"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
-
-
 def _another_account() -> pwd.struct_passwd | None:
     """One that can run this Python and read this package."""
     account = next((a for a in pwd.getpwall() if a.pw_uid not in (0, 65534)), None)
@@ -130,25 +119,27 @@ def _another_account() -> pwd.struct_passwd | None:
 
 
 def test_the_digest_is_the_same_at_other_paths_for_other_users(
-    ready: Project, elsewhere: Path
+    ready: Project, open_folder: Path
 ) -> None:
     """Another checkout with the same lock, another store, and another user where we may be one."""
     first = doctor(ready)[1]["digest"]
     assert first
     lock = json.loads((ready.root / "dbdev.lock").read_text())
-    store = elsewhere / "store"
+    store = open_folder / "store"
     for file in lock["engines"]["postgresql"]["systems"].values():
         tree = ready.store / "trees" / file["sha256"]
         if tree.is_dir():
             shutil.copytree(tree, store / "trees" / tree.name, symlinks=True)
             shutil.copy(f"{tree}.json", store / "trees")
-    other = Project(elsewhere / "it's another", store)
+    other = Project(open_folder / "it's another", store)
     other.root.mkdir()
     for name in ("manage.py", "settings.py", "pyproject.toml", "dbdev.lock"):
         shutil.copy(ready.root / name, other.root)
     account = _another_account()
     if account is not None:
-        subprocess.run(["chown", "-R", f"{account.pw_uid}:{account.pw_gid}", elsewhere], check=True)
+        subprocess.run(
+            ["chown", "-R", f"{account.pw_uid}:{account.pw_gid}", open_folder], check=True
+        )
     try:
         other.manage("dbdev_init", "--locked", "--offline").ok()
         assert doctor(other)[1]["digest"] == first

@@ -232,8 +232,9 @@ def test_a_shell_runs_every_line_as_it_is_meant(tmp_path: Path) -> None:
             assert call[3:9:2] == ["-h", "-p", "-U"]
     called = {call[3] for call in calls if call[2] == str(manage)}
     assert called == {
-        "dbshell", "migrate", "dbdev_destroy", "dbdev_guide", "dbdev_init", "dbdev_reinit",
-        "dbdev_serverinfo", "dbdev_startserver", "dbdev_stopserver",
+        "dbshell", "migrate", "dbdev_destroy", "dbdev_guide", "dbdev_init", "dbdev_listbackups",
+        "dbdev_reinit", "dbdev_serverinfo", "dbdev_startserver", "dbdev_stopserver",
+        "dbdev_upgrade",
     }  # fmt: skip
     (dbshell,) = [call for call in calls if call[3] == "dbshell"]
     assert dbshell[4:] == ["--database", "re porting", "--", "-c", "SELECT 1 AS connected"]

@@ -10,8 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
 
@@ -82,15 +81,6 @@ def somebody() -> pwd.struct_passwd:
     if account is None:
         pytest.skip("there is no account but root's and the server's")
     return account
-
-
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that every account can enter; pytest's own are closed."""
-    folder = Path(tempfile.mkdtemp(dir="/tmp", prefix="dbdev-test-"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
 
 
 @pytest.fixture

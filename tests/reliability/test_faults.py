@@ -180,14 +180,12 @@ def of_a_normal_user(project: Project) -> Iterator[list[str]]:
     yield prefix
 
 
-def test_folders_that_were_closed(new_project: ProjectFactory, tmp_path: Path) -> None:
+def test_folders_that_were_closed(new_project: ProjectFactory, open_folder: Path) -> None:
     """Of a backend that needs no programs, so that any account reaches what it needs."""
     from tests.conftest import SETTINGS
 
     base = SETTINGS.replace("backends.postgres", "backends.sqlite")
-    project = new_project(pin="", base=base)
-    for parent in (tmp_path, tmp_path.parent):
-        parent.chmod(0o755)
+    project = new_project(str(open_folder / "project"), pin="", base=base)
     with of_a_normal_user(project) as prefix:
         under(prefix, project, "dbdev_init").ok()
         under(prefix, project, "dbdev_backup", "-n", "one").ok()
