@@ -352,9 +352,11 @@ class MySqlBackend(ServerBackend):
         return dump_cluster(self, toolchain, datadir, target)
 
     def load_dumps(self, dumps: dict[str, Path]) -> None:
-        from .mysqld.conversion import load_dumps
+        from .mysqld.loading import replace_database
+        from .server.conversion import load_dumps
 
-        load_dumps(self, dumps)
+        with self.served() as served:
+            load_dumps(served, self.accounts(), dumps, replace_database)
 
     def scan_stopped(self) -> Tree:
         from .mysqld.snapshot import scan_stopped

@@ -1,18 +1,16 @@
-"""The databases of a cluster of another series as dumps, and those in the pinned server."""
+"""The databases of a cluster of another series as dumps."""
 
 from __future__ import annotations
 
-import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...backups.dumps import COMPRESSIONS, Format, Output, opened
+from ...backups.dumps import COMPRESSIONS, Format, Output
 from ...backups.replace import discard
 from ...binaries.toolchain import Toolchain
 from ...records import write_atomically
 from ..server.accounts import one_for_each_database
-from . import dumping, loading, sql
+from . import dumping, sql
 from .files import MySqlFiles
 from .private import option_file, serving
 from .served import Served
@@ -61,12 +59,3 @@ def dump_cluster(
         for left in (files.passfile, files.log):
             discard(left)
     return dumps
-
-
-def load_dumps(backend: MySqlBackend, dumps: dict[str, Path]) -> None:
-    """Put every dump into the place of the database of its name."""
-    with backend.served() as served:
-        for account in one_for_each_database(backend.accounts()):
-            if account.database in dumps:
-                with opened(str(dumps[account.database]), sys.stdin.buffer) as dump:
-                    loading.replace_database(replace(served, account=account), dump)

@@ -1,8 +1,7 @@
-"""The databases of a cluster of another major version as dumps, and those in the pinned server."""
+"""The databases of a cluster of another major version as dumps."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,14 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ... import conf
-from ...backups.dumps import opened
 from ...backups.replace import discard
 from ...binaries.toolchain import Toolchain
 from ...exceptions import BackupError
 from ...process import ports, privileges
 from ...records import write_atomically
 from ..server.accounts import one_for_each_database
-from . import commands, dumping, loading, sql
+from . import commands, dumping, sql
 from .configuration import password_file
 from .control import PostgresControl
 from .files import PostgresFiles
@@ -46,15 +44,6 @@ def dump_cluster(
                 dumps[account.database] = target / f"{len(dumps)}.dump"
                 dumping.dump_directory(replace(served, account=account), dumps[account.database])
     return dumps
-
-
-def load_dumps(backend: PostgresBackend, dumps: dict[str, Path]) -> None:
-    """Put every dump into the place of the database of its name."""
-    with backend.served() as served:
-        for account in one_for_each_database(backend.accounts()):
-            if account.database in dumps:
-                with opened(str(dumps[account.database]), sys.stdin.buffer) as dump:
-                    loading.replace_database(replace(served, account=account), dump)
 
 
 @contextmanager

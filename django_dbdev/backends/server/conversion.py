@@ -7,12 +7,15 @@ server as every dump does, into new databases that take the old ones' places.
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ...backups import snapshot
+from ...backups.dumps import Dump, opened
 from ...backups.faults import step
 from ...backups.manifest import Manifest
 from ...backups.names import DATA
@@ -24,9 +27,13 @@ from ...exceptions import ToolchainError
 from ...pins import Requirement
 from ...reporting import seconds
 from ..base import timestamp
+from .accounts import Account, one_for_each_database
+from .served import Served
 
 if TYPE_CHECKING:
     from .backend import ServerBackend
+
+_Served = TypeVar("_Served", bound=Served)
 
 
 def toolchain_of(backend: ServerBackend, series: str) -> Toolchain:
@@ -83,3 +90,19 @@ def dump_snapshot(
     step("restore:converted")
     backend.reporter.fact(f"Dumped it in {seconds(time.perf_counter() - begun)}")
     return dumps
+
+
+def load_dumps(
+    served: _Served,
+    accounts: Sequence[Account],
+    dumps: Mapping[str, Path],
+    load: Callable[[_Served, Dump], None],
+) -> None:
+    """Put every dump into the place of the database of its name.
+
+    :param load: the engine's own way to do that.
+    """
+    for account in one_for_each_database(accounts):
+        if account.database in dumps:
+            with opened(str(dumps[account.database]), sys.stdin.buffer) as dump:
+                load(replace(served, account=account), dump)
