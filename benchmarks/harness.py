@@ -6,10 +6,13 @@ taken within each round; medians and the spread over the rounds are printed.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -129,3 +132,21 @@ def show(sections: Iterable[Section], *, as_json: bool) -> None:
         return
     for section in sections:
         print(section.table(), end="\n\n", flush=True)
+
+
+def parser_of(description: str | None, *, rounds: int) -> argparse.ArgumentParser:
+    """The options that all benchmarks have."""
+    parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--folder", type=Path, help="where to work; default: a temporary one")
+    return parser
+
+
+def measure(options: argparse.Namespace, sections: Callable[[Path], Iterable[Section]]) -> None:
+    """Show what is measured in a folder of its own, which is removed."""
+    folder = Path(tempfile.mkdtemp(prefix="dbdev-bench-", dir=options.folder))
+    try:
+        show(sections(folder), as_json=options.json)
+    finally:
+        shutil.rmtree(folder)

@@ -15,14 +15,12 @@ files soon after removing many is several times slower, for everybody.
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +31,8 @@ from .harness import (
     Section,
     alternate,
     as_unprivileged,
-    show,
+    measure,
+    parser_of,
     timed,
 )
 
@@ -237,18 +236,10 @@ def sections(folder: Path, rounds: int, *, example: bool = False) -> Iterator[Se
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--folder", type=Path, help="where to work; default: a temporary one")
+    parser = parser_of(__doc__, rounds=10)
     parser.add_argument("--example", action="store_true", help="with the example's many apps")
     options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="dbdev-bench-", dir=options.folder))
-    try:
-        found = sections(folder, options.rounds, example=options.example)
-        show(found, as_json=options.json)
-    finally:
-        shutil.rmtree(folder)
+    measure(options, lambda folder: sections(folder, options.rounds, example=options.example))
 
 
 if __name__ == "__main__":

@@ -14,12 +14,10 @@ the machine, or in the folder that ``--bindir`` names, or fetched as a project f
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +26,7 @@ from django_dbdev.binaries.find import Sources, find_toolchain
 from django_dbdev.exceptions import ToolchainError
 from django_dbdev.pins import Requirement
 
-from .harness import Measurements, Row, Section, alternate, show, timed
+from .harness import Measurements, Row, Section, alternate, measure, parser_of, timed
 from .init import free_port
 
 SETTINGS = """
@@ -172,22 +170,19 @@ def sections(folder: Path, rounds: int, bindir: Path) -> Iterator[Section]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--folder", type=Path, help="where to work; default: a temporary one")
+    parser = parser_of(__doc__, rounds=5)
     parser.add_argument(
         "--bindir", type=Path, help="the folder of mariadbd; default: the machine's"
     )
     options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="dbdev-bench-", dir=options.folder))
-    try:
+
+    def measured(folder: Path) -> Iterator[Section]:
         bindir = options.bindir or find_bindir(folder)
         if bindir is None:
             raise SystemExit("there is no MariaDB for this machine: name its folder by --bindir")
-        show(sections(folder, options.rounds, bindir), as_json=options.json)
-    finally:
-        shutil.rmtree(folder)
+        return sections(folder, options.rounds, bindir)
+
+    measure(options, measured)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ downloads. ``pip download`` of the same wheel shows what of that is the network.
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import shutil
@@ -21,7 +20,7 @@ from pathlib import Path
 
 from django_dbdev.binaries import apt
 
-from .harness import Row, Section, alternate, show, timed
+from .harness import Row, Section, alternate, measure, parser_of, timed
 from .mysql import MANAGE
 from .mysql import SETTINGS as MYSQL_SETTINGS
 
@@ -88,16 +87,8 @@ def sections(folder: Path, rounds: int) -> Iterator[Section]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--folder", type=Path, help="where to work; default: a temporary one")
-    options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="dbdev-bench-", dir=options.folder))
-    try:
-        show(sections(folder, options.rounds), as_json=options.json)
-    finally:
-        shutil.rmtree(folder)
+    options = parser_of(__doc__, rounds=2).parse_args()
+    measure(options, lambda folder: sections(folder, options.rounds))
 
 
 if __name__ == "__main__":

@@ -14,18 +14,15 @@ for the next server, and start it without fsync where that is their default.
 
 from __future__ import annotations
 
-import argparse
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from . import init
-from .harness import Row, Section, alternate, as_unprivileged, show
+from .harness import Row, Section, alternate, as_unprivileged, measure, parser_of
 
 #: What is installed for them.
 PACKAGES = (
@@ -144,16 +141,8 @@ def sections(folder: Path, rounds: int, python: Path) -> Iterator[Section]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--folder", type=Path, help="where to work; default: a temporary one")
-    options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="dbdev-bench-", dir=options.folder))
-    try:
-        show(sections(folder, options.rounds, python_of_peers(folder)), as_json=options.json)
-    finally:
-        shutil.rmtree(folder)
+    options = parser_of(__doc__, rounds=5).parse_args()
+    measure(options, lambda folder: sections(folder, options.rounds, python_of_peers(folder)))
 
 
 if __name__ == "__main__":

@@ -9,15 +9,21 @@ it has made while it is timed. What Python and Django need to begin at all is sh
 
 from __future__ import annotations
 
-import argparse
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from . import init
-from .harness import Measurements, Row, Section, alternate, as_unprivileged, show, timed
+from .harness import (
+    Measurements,
+    Row,
+    Section,
+    alternate,
+    as_unprivileged,
+    measure,
+    parser_of,
+    timed,
+)
 from .init import EXAMPLE, free_port
 
 BARE = """
@@ -86,16 +92,8 @@ def sections(folder: Path, rounds: int) -> Iterator[Section]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--folder", type=Path, help="where to work; default: a temporary one")
-    options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="dbdev-bench-", dir=options.folder))
-    try:
-        show(sections(folder, options.rounds), as_json=options.json)
-    finally:
-        shutil.rmtree(folder)
+    options = parser_of(__doc__, rounds=10).parse_args()
+    measure(options, lambda folder: sections(folder, options.rounds))
 
 
 if __name__ == "__main__":
