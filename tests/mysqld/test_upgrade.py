@@ -21,11 +21,12 @@ pytestmark = pytest.mark.skipif(
 OLD = '[tool.django_dbdev.mariadb]\nversion = "10.11"\n'
 NEW = '[tool.django_dbdev.mariadb]\nversion = "11.8"\n[tool.django_dbdev.apt]\nsuite = "trixie"\n'
 FILL = (
+    # First: MariaDB has a sequence's row on disk with the next commit only, and we kill servers.
+    "CREATE SEQUENCE counting",
     "CREATE TABLE numbers (n int PRIMARY KEY, text text, KEY (text(20)))",
     "INSERT INTO numbers SELECT seq, REPEAT(MD5(seq), seq % 40) FROM seq_1_to_2000",
     "CREATE TABLE old (n int) ENGINE=Aria AS SELECT 1 AS n",
     "CREATE VIEW few AS SELECT n FROM numbers WHERE n < 10",
-    "CREATE SEQUENCE counting",
     "CREATE FUNCTION three() RETURNS int DETERMINISTIC RETURN 3",
     "CREATE TRIGGER grow BEFORE INSERT ON old FOR EACH ROW SET NEW.n = NEW.n + 1",
     "CREATE USER reader@localhost IDENTIFIED BY 'secret'",
@@ -36,6 +37,7 @@ CONTENTS = (
     "SELECT n, text FROM numbers ORDER BY n",
     "SELECT n, three() FROM few ORDER BY n",
     "SELECT n FROM old",
+    "SELECT minimum_value, increment FROM counting",
     "SHOW DATABASES",
     "SELECT User, Host FROM mysql.user ORDER BY 1, 2",
 )
