@@ -29,6 +29,10 @@ from django_dbdev.exceptions import PinError, ToolchainError
 from django_dbdev.pins import Requirement, parse_pins
 from django_dbdev.process.processes import working_directory
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Begun in the background by a script: what the tests start would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 #: What the developer's own environment must not decide.
 _OURS = re.compile(r"DBDEV_|PG|DJANGO_|NO_COLOR|FORCE_COLOR|PYTHONUNBUFFERED")
 
