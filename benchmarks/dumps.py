@@ -8,9 +8,9 @@ On two databases of the same size, alternating in one run:
 
 One database is pgbench's, whose rows are nearly all in one table; the other has a hundred tables
 of uneven size, the largest 15 % of all, with text that does not compress to nothing. psql and
-pg_restore load into a database that is there and empty, and analyze nothing; ``dbdev_loaddump``
-makes the database, analyzes it and puts it into the place of the old one. Between two loads the
-server writes everything to disk, which no contender is charged for.
+pg_restore load into a database that is there and empty; ``dbdev_loaddump`` makes the database and
+puts it into the place of the old one. Nobody analyzes: the server does that by itself, soon after.
+Between two loads the server writes everything to disk, which no contender is charged for.
 """
 
 from __future__ import annotations

@@ -284,6 +284,14 @@ def fresh_store(tmp_path: Path, store: Path) -> Iterator[Path]:
         process.kill()
 
 
+def wait_until(condition: Callable[[], object], timeout: float = 20) -> None:
+    """:param timeout: seconds, which a loaded machine may need."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
 def working_in(folder: Path) -> list[psutil.Process]:
     """All other processes whose working directory is below ``folder``."""
     found = []

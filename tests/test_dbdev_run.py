@@ -7,14 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
-from .conftest import SETTINGS, Project, ProjectFactory, working_in
+from .conftest import SETTINGS, Project, ProjectFactory, wait_until, working_in
 
 #: Waits until it is told to end, and then ends with a status of its own.
 WAITER = """
@@ -27,13 +25,6 @@ print("ready", flush=True)
 time.sleep(60)
 """
 SHOW = "import os, json; print(json.dumps(dict(os.environ)))"
-
-
-def eventually(what: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def sessions(project: Project) -> list[str]:
@@ -189,8 +180,8 @@ def test_nothing_is_left_when_it_is_killed(project: Project, options: tuple[str,
     command = psutil.Process(process.pid).children()
     process.kill()
     process.communicate(timeout=30)
-    eventually(lambda: is_gone(project))
-    eventually(lambda: not any(child.is_running() for child in command))
+    wait_until(lambda: is_gone(project))
+    wait_until(lambda: not any(child.is_running() for child in command))
     if not options:
         # The server was stopped as it should be.
         assert not (project.datadir / "postmaster.pid").exists()

@@ -9,14 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.conftest import Project, ProjectFactory
+from tests.conftest import Project, ProjectFactory, wait_until
 
 
 @pytest.fixture
@@ -41,13 +41,6 @@ def crash(project: Project) -> str:
 
 
 ON_DISK = "SET synchronous_commit = on;"
-
-
-def wait_until(condition: Callable[[], object], timeout: float = 20) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def filled(project: Project) -> Project:

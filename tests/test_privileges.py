@@ -33,8 +33,8 @@ from django_dbdev.process.privileges import (
     whose,
 )
 from django_dbdev.process.run import run
-from tests.conftest import MANAGE, Project, ProjectFactory
-from tests.test_dbdev_run import WAITER, ephemeral_pid, eventually, is_gone
+from tests.conftest import MANAGE, Project, ProjectFactory, wait_until
+from tests.test_dbdev_run import WAITER, ephemeral_pid, is_gone
 
 SH = Path("/bin/sh")
 PYTHON = Path(sys.executable)
@@ -610,7 +610,7 @@ def test_an_ephemeral_server_where_root_may_do_little(open_project: Project) -> 
         process.send_signal(number)
         process.communicate(timeout=60)
         assert process.returncode == status
-        eventually(lambda: is_gone(project))
+        wait_until(lambda: is_gone(project))
 
 
 @root

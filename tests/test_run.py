@@ -26,6 +26,7 @@ from django_dbdev.exceptions import ProgramError
 from django_dbdev.process import processes
 from django_dbdev.process.command import Command
 from django_dbdev.process.run import Spawned, _uninterrupted, run, spawn
+from tests.conftest import wait_until
 
 SH = Path("/bin/sh")
 PYTHON = Path(sys.executable)
@@ -41,16 +42,6 @@ def open_files() -> int:
 
 def children() -> list[psutil.Process]:
     return psutil.Process().children()
-
-
-def eventually(condition: object, timeout: float = 10.0) -> bool:
-    assert callable(condition)
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.005)
-    return True
 
 
 # What a program says
@@ -370,7 +361,7 @@ def test_an_interruption_ends_the_program_and_its_children(new_script: ScriptFac
     assert len(family) == 2
     script.process.send_signal(signal.SIGINT)
     assert script.line() == "interrupted", script.end()
-    assert eventually(lambda: gone(family))
+    wait_until(lambda: gone(family))
     assert script.end() == (0, "")
 
 
@@ -385,7 +376,7 @@ def test_a_program_ends_with_us_when_we_are_killed(
     (program,) = [psutil.Process(int(script.line()))]
     script.process.send_signal(number)
     assert script.end()[0] == -number
-    assert eventually(lambda: gone([program]))
+    wait_until(lambda: gone([program]))
 
 
 def test_many_interruptions_at_any_moment_leave_nothing_behind(new_script: ScriptFactory) -> None:
@@ -420,7 +411,7 @@ def test_many_interruptions_at_any_moment_leave_nothing_behind(new_script: Scrip
     assert len(family) <= 1, family
     script.process.kill()
     script.end()
-    assert eventually(lambda: gone(family))
+    wait_until(lambda: gone(family))
 
 
 def test_an_interruption_is_held_back_and_not_lost() -> None:
@@ -456,8 +447,8 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "log"
 
 
-def ended(spawned: Spawned) -> bool:
-    return eventually(lambda: not spawned.is_alive())
+def wait_ended(spawned: Spawned) -> None:
+    wait_until(lambda: not spawned.is_alive())
 
 
 def test_a_spawned_program_writes_to_its_log(log: Path) -> None:
@@ -466,20 +457,20 @@ def test_a_spawned_program_writes_to_its_log(log: Path) -> None:
         spawned = spawn(sh("echo out; echo err >&2; exit 5"), log)
     finally:
         os.umask(before)
-    assert ended(spawned)
+    wait_ended(spawned)
     assert spawned.status() == 5
     assert log.read_text() == "out\nerr\n"
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
     again = spawn(sh("echo again; kill -KILL $$"), log)
-    assert ended(again)
+    wait_ended(again)
     assert again.status() == -signal.SIGKILL
     assert log.read_text() == "out\nerr\nagain\n"
 
 
 def test_a_spawned_program_that_somebody_else_has_reaped(log: Path) -> None:
     spawned = spawn(sh("exit 5"), log)
-    assert eventually(lambda: not processes.is_alive(spawned.pid))
-    assert ended(spawned)
+    wait_until(lambda: not processes.is_alive(spawned.pid))
+    wait_ended(spawned)
     assert spawned.status() in (None, 5)
 
 
@@ -495,7 +486,7 @@ def test_a_spawned_program_outlives_us_and_has_nothing_of_ours(
     spawned = psutil.Process(int(script.line()))
     try:
         assert script.end() == (0, "")
-        assert eventually(lambda: spawned.name() == "sleep")
+        wait_until(lambda: spawned.name() == "sleep")
         assert os.getsid(spawned.pid) == spawned.pid
         if sys.platform == "linux":
             folder = Path(f"/proc/{spawned.pid}/fd")
@@ -537,4 +528,4 @@ def test_a_spawned_program_can_be_tied_to_us(new_script: ScriptFactory, log: Pat
     spawned = psutil.Process(int(script.line()))
     script.process.kill()
     script.end()
-    assert eventually(lambda: gone([spawned]))
+    wait_until(lambda: gone([spawned]))

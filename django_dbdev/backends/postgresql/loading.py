@@ -7,7 +7,6 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,8 +79,8 @@ def replace_database(served: Served, dump: Dump) -> None:
         faults.step("loaddump:created")
         prepared.load(new, fresh=True)
         faults.step("loaddump:loaded")
-        _finish(served, new)
-        faults.step("loaddump:analyzed")
+        _ensure_extensions(served, new)
+        faults.step("loaddump:finished")
         old, ended = beside.swap(served.maintenance, account.database, new)
     faults.step("loaddump:swapped")
     if ended:
@@ -107,7 +106,7 @@ def load_into(served: Served, dump: Dump) -> None:
     with _prepared(served, dump) as prepared, ballast.held(served):
         prepared.load(served.account.database, fresh=False)
         faults.step("loaddump:loaded")
-        _finish(served, served.account.database)
+        _ensure_extensions(served, served.account.database)
 
 
 def sweep(served: Served) -> None:
@@ -285,7 +284,7 @@ def _as_file(served: Served, dump: Dump) -> Iterator[Path]:
 
 def _options(connections: int) -> dict[str, str]:
     """Settings of the loading connections alone."""
-    return {
+    options = {
         # A commit of each of a thousand statements need not wait for the disk: the swap does.
         "synchronous_commit": "off",
         # For building indexes; the machine's memory is shared by the connections.
@@ -294,6 +293,10 @@ def _options(connections: int) -> dict[str, str]:
         "lock_timeout": "0",
         "idle_in_transaction_session_timeout": "0",
     }
+    if connections > 1:
+        # They have every processor busy without helpers of their own.
+        options["max_parallel_maintenance_workers"] = "0"
+    return options
 
 
 def _maintenance_memory(connections: int) -> int:
@@ -304,40 +307,17 @@ def _maintenance_memory(connections: int) -> int:
     return int(max(64, min(512, total // 8 // connections)))
 
 
-def _finish(served: Served, database: str) -> None:
-    """What a loaded database still needs: the pin's extensions, and the planner's statistics."""
-    started = time.perf_counter()
-    with sql.connect(served.login(database)) as cursor:
-        with sql.explained("The pin's extensions could not be created"):
-            created = sql.ensure_extensions(cursor, served.extensions)
-        cursor.execute(
-            "SELECT format('%I.%I', nspname, relname) FROM pg_class c"
-            " JOIN pg_namespace n ON n.oid = relnamespace"
-            # Partitioned ones read all their parts, so they come last.
-            " WHERE relkind IN ('r', 'm', 'p') AND nspname !~ '^pg_|^information_schema$'"
-            " ORDER BY relkind = 'p', pg_relation_size(c.oid) DESC"
-        )
-        tables = [name for (name,) in cursor.fetchall()]
+def _ensure_extensions(served: Served, database: str) -> None:
+    """The pin's extensions, where the dump has not brought them."""
+    if not served.extensions:
+        return
+    with (
+        sql.connect(served.login(database)) as cursor,
+        sql.explained("The pin's extensions could not be created"),
+    ):
+        created = sql.ensure_extensions(cursor, served.extensions)
     if created:
         served.reporter.fact(f"Created extensions in {database}: {', '.join(created)}")
-    _analyze(served, database, tables)
-    served.reporter.fact(
-        f"Analyzed {len(tables)} tables in {seconds(time.perf_counter() - started)}"
-    )
-
-
-def _analyze(served: Served, database: str, tables: list[str]) -> None:
-    waiting = iter(tables)
-
-    def work(_: int) -> None:
-        with sql.connect(served.login(database)) as cursor:
-            while (table := next(waiting, None)) is not None:
-                with sql.explained(f"{table} could not be analyzed"):
-                    cursor.execute(f"ANALYZE {table}")
-
-    connections = min(jobs(), len(tables))
-    with ThreadPoolExecutor(max(1, connections)) as pool:
-        list(pool.map(work, range(connections)))
 
 
 def _tell_roles(served: Served, roles: set[bytes]) -> None:
