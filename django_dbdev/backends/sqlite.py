@@ -78,6 +78,10 @@ class SqliteBackend(BaseDbdevBackend):
 
     def destroy(self) -> None:
         removed = [file for file in self._files() if file.exists()]
+        if removed:
+            from ..backups.replace import flush_recent
+
+            flush_recent(Path(self.root_backupdir))
         for file in removed:
             file.unlink()
         if self._datadir.is_dir() and not any(self._datadir.iterdir()):

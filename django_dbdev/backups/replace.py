@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,9 @@ from .names import DATA, MANIFEST, SAFETY, UPGRADED, finished, places
 
 #: How many safety backups stay.
 KEPT_SAFETIES = 3
+#: Seconds after which the kernel has written everything, twice over. Source: the defaults of
+#: vm.dirty_expire_centisecs and vm.dirty_writeback_centisecs.
+_WRITTEN_AFTER = 70.0
 #: The manifest of a safety backup that still shares files with the live data.
 PENDING = f"{MANIFEST}.pending"
 
@@ -92,6 +96,16 @@ def exchange(live: Path, new: Path, kept: Path) -> None:
     step("upgrade:swapped")
     (kept / PENDING).rename(kept / MANIFEST)
     step("upgrade:kept")
+
+
+def flush_recent(root: Path) -> None:
+    """Have the latest backups in ``root`` on disk, before what they were made of is removed.
+
+    Taking one does not wait for that: until then a power cut costs a copy of what is there.
+    """
+    now = time.time()
+    if any(now - place.manifest.stat().st_mtime < _WRITTEN_AFTER for place in finished(root)):
+        copying.flush(root)
 
 
 def is_broken(live: Path) -> bool:

@@ -337,6 +337,7 @@ def _copy_back(data: Path, manifest: Manifest, new: Path, paths: Sequence[str]) 
         [Job(f"{data}/{path}", f"{new}/{path}", manifest.files[path].size) for path in paths],
         step="restore:copying",
         hash_clones=False,
+        flushed_next=True,
     )
     for path, entry in zip(paths, copied, strict=True):
         wanted = manifest.files[path]

@@ -38,18 +38,24 @@ class Job:
 
 
 def copy_all(
-    jobs: Sequence[Job], *, step: str = "", may_vanish: bool = False, hash_clones: bool = True
+    jobs: Sequence[Job],
+    *,
+    step: str = "",
+    may_vanish: bool = False,
+    hash_clones: bool = True,
+    flushed_next: bool = False,
 ) -> list[FileEntry | None]:
     """Copy files; targets must not exist. Modes and times of modification are kept.
 
     :param step: where tests kill the command, in the middle of it.
     :param may_vanish: a source that is gone is passed over, and its result is None.
     :param hash_clones: else the checksum of what was cloned is empty: hashing reads it from disk.
+    :param flushed_next: the caller waits for the disk afterwards, which begins to write at once.
     :returns: For each job what was copied, with inode and time of the source as they were
         before it was read.
     :raises OSError: with the target's name; what is copied by then stays.
     """
-    return _Transfer(step, may_vanish, hash_clones).run(jobs)
+    return _Transfer(step, may_vanish, hash_clones, flushed_next).run(jobs)
 
 
 def hash_all(paths: Sequence[str]) -> list[str]:
@@ -82,10 +88,11 @@ def _hash_parts(
 
 
 class _Transfer:
-    def __init__(self, step: str, may_vanish: bool, hash_clones: bool) -> None:
+    def __init__(self, step: str, may_vanish: bool, hash_clones: bool, flushed_next: bool) -> None:
         self.step = step
         self.may_vanish = may_vanish
         self.describe_clone = hash_clone if hash_clones else keep_time
+        self.flushed_next = flushed_next
         self.clones = True
         self.middle = -1
 
@@ -133,7 +140,7 @@ class _Transfer:
             if self.cloned(read, write):
                 return self.describe_clone(read, write, status)
             digests = [
-                copy_part(job.target, read, write, begin, end)
+                self.copy_part(job.target, read, write, begin, end)
                 for begin, end in checksums.chunks(status.st_size)
             ]
             return finish(write, status, digests)
@@ -151,6 +158,14 @@ class _Transfer:
         write = os.open(job.target, os.O_RDWR | os.O_CREAT | os.O_EXCL, status.st_mode & 0o777)
         files.callback(os.close, write)
         return read, write, status
+
+    def copy_part(
+        self, target: str, read: int, write: int, begin: int, end: int
+    ) -> tuple[bytes, int]:
+        done = copy_part(target, read, write, begin, end)
+        if self.flushed_next and end - begin == checksums.CHUNK:
+            copying.begin_writing(write, begin, end)
+        return done
 
     def cloned(self, read: int, write: int) -> bool:
         self.clones = self.clones and copying.clone(read, write)
@@ -172,7 +187,7 @@ class _Large:
             self.finish = whole.result
             return
         parts = [
-            pool.submit(copy_part, job.target, read, write, begin, end)
+            pool.submit(transfer.copy_part, job.target, read, write, begin, end)
             for begin, end in checksums.chunks(status.st_size)
         ]
         self.finish = lambda: finish(write, status, [part.result() for part in parts])
@@ -197,8 +212,6 @@ def copy_part(target: str, read: int, write: int, begin: int, end: int) -> tuple
             while done < count:
                 done += os.pwrite(write, buffer[done:count], position + done)
             position += count
-        if end - begin == checksums.CHUNK:
-            copying.begin_writing(write, begin, end)
     except OSError as error:
         raise OSError(error.errno, error.strerror, target) from None
     return state.digest(), position - begin

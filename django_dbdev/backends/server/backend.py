@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from ... import conf
 from ...backups.describe import Copied
-from ...backups.replace import is_broken
+from ...backups.replace import flush_recent, is_broken
 from ...backups.snapshot import Base, Tree
 from ...binaries.find import (
     check_lock,
@@ -190,6 +190,7 @@ class ServerBackend(DatabaseServer):
             existed = datadir.exists()
             if (server := self.control.running()) is not None:
                 self.control.stop(server, discard=True)
+            flush_recent(Path(self.root_backupdir))
             self.remove_datadir()
             self.forget_replaced()
             self.files.passfile.unlink(missing_ok=True)
@@ -211,6 +212,7 @@ class ServerBackend(DatabaseServer):
             ours = server is not None and server.port == self.port
             port = self.port if ours else self.choose_port()
             fresh = self.new_cluster(toolchain, accounts, port)
+            flush_recent(Path(self.root_backupdir))
             if server is not None:
                 self.stop(server)
             old = self.set_aside(REPLACED) if self.files.datadir.exists() else None

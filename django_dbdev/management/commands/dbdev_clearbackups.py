@@ -7,7 +7,7 @@ from pathlib import Path
 from ...backups.contract import working_alone
 from ...backups.listing import listed, parse_age, to_clear
 from ...backups.names import find_named, places
-from ...backups.replace import discard
+from ...backups.replace import discard, flush_recent
 from ...backups.snapshot import own_size
 from ...exceptions import ConfigurationError
 from ...reporting import size
@@ -58,6 +58,7 @@ class Command(BaseDbdevCommand):
         if gone:
             listing = "".join(f"\n  {directory.name}" for directory in gone)
             self.confirm(f"This removes {len(gone)} {noun} from {root}:{listing}")
+        flush_recent(root)
         freed = 0
         for directory in (*gone, *unfinished):
             # One by one: with each that goes, more of the others belongs to them alone.
