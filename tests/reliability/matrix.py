@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .scenarios import SCENARIOS, Scenario, needs_own_store, share_trees
-from .worlds import PostgresWorld, SqliteWorld, World
+from .worlds import BindirWorld, CondaWorld, PostgresWorld, SqliteWorld, World
 
 HERE = Path(__file__).resolve()
 ROOT = HERE.parents[2]
@@ -206,7 +206,8 @@ def worlds() -> dict[str, type[World]]:
     class Apt(MariaDbWorld):
         engine = "apt"
 
-    return {w.engine: w for w in (PostgresWorld, MariaDbWorld, SqliteWorld, Npm, Apt)}
+    found = (PostgresWorld, MariaDbWorld, SqliteWorld, Npm, Apt, CondaWorld, BindirWorld)
+    return {w.engine: w for w in found}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -215,6 +216,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--engine", action="append", choices=sorted(worlds()))
     parser.add_argument("--victim", action="append", choices=(COMMAND, SERVER))
     parser.add_argument("--most", type=int, default=MOST, help="Kills of each kind per command.")
+    parser.add_argument("--every-step", action="store_true", help="No sample: all steps.")
     parser.add_argument("--all", action="store_true", help="Every step, every time it comes.")
     parser.add_argument("--store", type=Path, default=STORE, help="Programs that were fetched.")
     parser.add_argument("--page", action="store_true", help="Only write the page.")
@@ -270,7 +272,7 @@ def _try_in(
         yield from try_all(
             world,
             scenario,
-            most=None if options.all else options.most,
+            most=None if options.all or options.every_step else options.most,
             every=options.all,
             victims=victims,
         )

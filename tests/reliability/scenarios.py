@@ -235,6 +235,8 @@ SCENARIOS = (
     _provision("wheels", "PostgreSQL"),
     _provision("npm", "npm"),
     _provision("apt", "apt"),
+    _provision("conda", "conda"),
+    _provision("bindir", "bindir"),
 )
 
 

@@ -16,6 +16,10 @@ import psutil
 
 from django_dbdev.backups import snapshot
 from django_dbdev.backups.manifest import read_manifest
+from django_dbdev.binaries.find import Sources, find_toolchain
+from django_dbdev.binaries.toolchain import Toolchain
+from django_dbdev.pins import Requirement
+from tests.binaries.channel import Channel, files_of
 from tests.conftest import MANAGE, SETTINGS, Project, Result, working_in
 
 from .instrument import server_processes
@@ -219,6 +223,40 @@ class World:
 
 class PostgresWorld(World):
     pass
+
+
+def _programs(folder: Path, store: Path) -> Toolchain:
+    """The pinned PostgreSQL, from a store of its own beside the world's."""
+    sources = Sources(folder / "programs.lock", folder / "prefix", store)
+    return find_toolchain(Requirement("postgresql", "18"), sources).toolchain
+
+
+class BindirWorld(PostgresWorld):
+    """The programs are where the environment says."""
+
+    engine = "bindir"
+
+    def make_project(self, root: Path, store: Path, environment: dict[str, str]) -> Project:
+        programs = _programs(root, root.parent / "programs")
+        environment["DBDEV_POSTGRESQL_BINDIR"] = str(programs.program("postgres").resolve().parent)
+        return super().make_project(root, store, environment)
+
+
+class CondaWorld(PostgresWorld):
+    """The programs come from a channel in a folder, which has what a wheel has."""
+
+    engine = "conda"
+
+    def make_project(self, root: Path, store: Path, environment: dict[str, str]) -> Project:
+        programs = _programs(root, root.parent / "programs")
+        tree = programs.program("postgres").resolve().parent.parent
+        channel = Channel(root / "channel")
+        channel.add("postgresql", programs.version, [], files_of(tree))
+        channel.index()
+        # No other provider has anything.
+        environment |= {"PATH": "/nonexistent", "PIP_NO_INDEX": "1"}
+        self.pin += f'[tool.django_dbdev.conda]\nchannel = "{channel.folder}"\n'
+        return super().make_project(root, store, environment)
 
 
 class SqliteWorld(World):
