@@ -54,6 +54,27 @@ def is_whole(project: Project) -> bool:
     return project.query("SELECT count(*) FROM kept") == [(1000,)]
 
 
+def shared_memory() -> set[int]:
+    """The ids of all segments of System V. Source: proc_sysvipc(5)."""
+    lines = Path("/proc/sysvipc/shm").read_text().splitlines()[1:]
+    return {int(line.split()[1]) for line in lines}
+
+
+@pytest.mark.skipif(not Path("/proc/sysvipc/shm").exists(), reason="nothing tells of segments here")
+def test_shared_memory_that_a_killed_server_left_is_removed(project: Project) -> None:
+    filled(project)
+    # "key id"; source: PostgreSQL's miscadmin.h on postmaster.pid.
+    segment = int((project.datadir / "postmaster.pid").read_text().splitlines()[6].split()[1])
+    family = project.servers()
+    for process in family:
+        process.kill()
+    wait_until(lambda: project.servers() == [])
+    assert segment in shared_memory()
+    project.manage("dbdev_startserver").ok()
+    assert is_whole(project)
+    assert segment not in shared_memory()
+
+
 @pytest.mark.parametrize("command", ["dbdev_startserver", "dbdev_init"])
 def test_a_killed_server_starts_again_at_once(project: Project, command: str) -> None:
     filled(project)

@@ -52,6 +52,17 @@ def test_a_password_is_nowhere_but_in_its_file(
     assert open_to_others(project.tempdata) == []
 
 
+def test_a_narrow_umask_keeps_the_server_from_nothing(
+    new_project: ProjectFactory, fresh_store: Path
+) -> None:
+    """As root the server runs as another account, which has to reach its files."""
+    project = new_project(store=fresh_store)
+    for command in COMMANDS:
+        project.manage(*command, umask=0o077).ok()
+    project.manage("dbdev_run", "--ephemeral", "--", "true", umask=0o077).ok()
+    project.manage("dbdev_destroy", "--noinput", umask=0o077).ok()
+
+
 def refused(project: Project, **how: str) -> str:
     with pytest.raises(psycopg.OperationalError) as caught:
         psycopg.connect(**{"port": str(project.port()), "dbname": "dbdev", "user": "dbdev", **how})

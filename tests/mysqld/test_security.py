@@ -35,3 +35,12 @@ def test_a_password_is_nowhere_but_in_its_file(new_mysql: MySqlFactory, fresh_st
     family = [server, *server.children(recursive=True)]
     tcp = {c.laddr for p in family for c in p.net_connections("inet")}
     assert tcp == {("127.0.0.1", project.port())}
+
+
+def test_a_narrow_umask_keeps_the_server_from_nothing(
+    new_mysql: MySqlFactory, fresh_store: Path
+) -> None:
+    project = new_mysql(store=fresh_store)
+    for command in COMMANDS:
+        project.manage(*command, umask=0o077).ok()
+    project.manage("dbdev_destroy", "--noinput", umask=0o077).ok()

@@ -1,0 +1,98 @@
+"""Many commands at once on MariaDB: one works, the others wait for it, and all agree."""
+
+from __future__ import annotations
+
+import json
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pymysql
+import pytest
+
+from tests.mysqld.conftest import MySqlFactory, MySqlProject
+from tests.test_together import MANY, finished
+
+
+def servers(project: MySqlProject) -> list[int]:
+    return [p.pid for p in project.servers() if p.name() == "mariadbd"]
+
+
+@pytest.mark.parametrize("count", [4, MANY])
+def test_inits_at_once_make_one_server(mysql: MySqlProject, count: int) -> None:
+    said = finished([mysql.start("dbdev_init") for _ in range(count)])
+    assert sum("Initialised" in each for each in said) == 1
+    assert sum("running already" in each for each in said) == count - 1
+    assert servers(mysql) == [mysql.pid()]
+
+
+@pytest.mark.parametrize("count", [2, MANY])
+def test_projects_at_once_without_a_pristine_cluster(
+    new_mysql: MySqlFactory, fresh_store: Path, count: int
+) -> None:
+    projects = [new_mysql(f"p{number}", store=fresh_store) for number in range(count)]
+    said = finished([project.start("dbdev_init") for project in projects])
+    assert all("Initialised" in each for each in said)
+    assert len({project.port() for project in projects}) == count
+    assert all(project.query("SELECT 1") == [(1,)] for project in projects)
+    assert sorted(path.name for path in fresh_store.rglob(".*.new")) == []
+
+
+@pytest.mark.parametrize("rounds", [1, pytest.param(6, marks=pytest.mark.slow)])
+def test_starting_stopping_and_asking_at_once(running: MySqlProject, rounds: int) -> None:
+    running.query("CREATE TABLE kept (n int)")
+    names = ["dbdev_startserver", "dbdev_stopserver"] * rounds
+    commands = [running.start(name) for name in names]
+    questions = [running.start("dbdev_serverinfo", "--format", "json") for _ in range(rounds + 1)]
+    finished(commands)
+    for answer in finished(questions):
+        assert json.loads(answer)["running"] in (True, False)
+    assert len(servers(running)) <= 1
+    running.manage("dbdev_startserver").ok()
+    assert running.query("SELECT count(*) FROM kept") == [(0,)]
+
+
+def test_a_backup_and_a_restore_at_once(running: MySqlProject) -> None:
+    """Whichever is first: what a backup holds is one state, and what is restored another."""
+    running.query("CREATE TABLE kept AS SELECT 1 AS n")
+    running.manage("dbdev_backup", "-n", "one").ok()
+    running.query("UPDATE kept SET n = 2")
+    finished(
+        [
+            running.start("dbdev_backup", "-n", "two"),
+            running.start("dbdev_restore", "-n", "one"),
+        ]
+    )
+    assert running.query("SELECT n FROM kept") == [(1,)]
+    running.manage("dbdev_restore", "-n", "two").ok()
+    assert running.query("SELECT n FROM kept") in ([(1,)], [(2,)])
+
+
+def test_what_was_committed_under_load_is_there_after_a_kill(running: MySqlProject) -> None:
+    running.query("CREATE TABLE kept (writer int, n int)")
+    committed = [0] * 4
+    enough = threading.Event()
+
+    def write(writer: int) -> None:
+        try:
+            with closing(running.connect()) as connection, connection.cursor() as cursor:
+                for n in range(1, 100_000):
+                    cursor.execute("INSERT INTO kept VALUES (%s, %s)", (writer, n))
+                    committed[writer] = n
+                    if n == 100:
+                        enough.set()
+        except pymysql.MySQLError:
+            pass
+
+    writers = [threading.Thread(target=write, args=[number]) for number in range(len(committed))]
+    for writer in writers:
+        writer.start()
+    assert enough.wait(60)
+    running.kill()
+    for writer in writers:
+        writer.join()
+    running.manage("dbdev_init").ok()
+    kept = dict(running.query("SELECT writer, max(n) FROM kept GROUP BY writer"))
+    missing = [n for writer, n in enumerate(committed) if kept.get(writer, 0) < n]
+    assert missing == []
+    assert running.query("SELECT count(*) FROM kept") == [(sum(kept.values()),)]
