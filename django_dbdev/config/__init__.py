@@ -96,16 +96,17 @@ def postgresql_value(value: object) -> str:
 
 
 def mysql_value(value: object) -> str:
-    """A value as MariaDB's and MySQL's option files write it: backslashes doubled, in quotes.
+    """A value as MariaDB's and MySQL's option files write it: in quotes, with backslashes doubled.
 
-    Only the outermost quotes are taken off, so those within need no escape. Source: MySQL
-    documentation, "Using Option Files".
+    Quotes within are escaped: who reads it looks for the comment first, and takes a bare one for
+    the end. Source: MySQL documentation, "Using Option Files", and ``find_end_comment`` in both
+    sources.
     """
     if isinstance(value, bool):
         return "ON" if value else "OFF"
     if isinstance(value, int | float):
         return str(value)
-    return '"' + str(value).replace("\\", "\\\\") + '"'
+    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _inputs(template: str, values: Mapping[str, Any], dirs: Sequence[Path]) -> str:

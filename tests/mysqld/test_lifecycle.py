@@ -120,7 +120,7 @@ def test_init_makes_again_what_was_dropped_or_changed(running: MySqlProject) -> 
 
 AWKWARD = """
 DATABASES["default"] = {
-    **DBSETTINGS, "NAME": "a `b' %s \\"é-1", "USER": "it's \\\\ %d", "PASSWORD": "p#'\\";\\\\ `%s",
+    **DBSETTINGS, "NAME": "a `b' %s \\"é-1", "USER": "it's \\\\ %d", "PASSWORD": "p#'\\";#\\\\ `%s",
 }
 DATABASES["other alias]"] = {**DBSETTINGS, "NAME": "two", "USER": "second", "PASSWORD": " # "}
 """
