@@ -100,6 +100,7 @@ def test_definers(given: str, kept: str | None) -> None:
         ("SELECT 'open", "it ends in the middle of a statement"),
         ("DELIMITER //\nCREATE PROCEDURE p() SELECT '", "it ends in the middle of a statement"),
         ("-- MySQL dump 10.13\nSELECT 1;", "is not whole: the last line of its program is missing"),
+        ("/*M!999999\\- sandbox */ \n-- MariaDB dump 10.19\nSELECT 1;", "is not whole"),
     ],
 )
 def test_what_is_refused(text: str, said: str) -> None:

@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from ...exceptions import DumpError
 
 # The lexical structure. Source: MySQL documentation, "Language Structure". What stands in a
-# comment that is carried out, /*!50003 …*/ or /*M! …*/, is lexed as if it stood outside.
+# comment that is carried out, /*!50003 …*/ or /*M! …*/, is lexed as if it stood outside; the
+# first line of mariadb-dump, /*M!999999\- enable the sandbox mode */, means its own client alone.
 _TOKENS = (
     rb"'(?:[^'\\]++|\\.|'')*+'",
     rb'"(?:[^"\\]++|\\.|"")*+"',
     rb"`(?:[^`]++|``)*+`",
     rb"--(?:[ \t\r][^\n]*+)?(?:\n|\Z)",
     rb"#[^\n]*+(?:\n|\Z)",
-    rb"/\*(?!M?!)(?:[^*]++|\*(?!/))*+\*/",
+    rb"/\*(?!M?!(?!999999\\-))(?:[^*]++|\*(?!/))*+\*/",
     rb"/\*M?!",
     rb"\*/",
 )
