@@ -122,6 +122,54 @@ def test_into_what_is_there(filled: MySqlProject) -> None:
     assert databases(filled) == ["dbdev"]
 
 
+def history(project: MySqlProject) -> list[tuple[Any, ...]]:
+    """Of a system-versioned table, with when each row came and went."""
+    return project.query(
+        "SELECT amount, row_start, row_end FROM price FOR SYSTEM_TIME ALL ORDER BY row_start"
+    )
+
+
+@pytest.fixture
+def versioned(running: MySqlProject) -> MySqlProject:
+    running.query("CREATE TABLE price (amount INT) WITH SYSTEM VERSIONING")
+    running.query("INSERT INTO price VALUES (40)")
+    running.query("UPDATE price SET amount = 50")
+    return running
+
+
+def test_the_history_of_versioned_tables_comes_along(versioned: MySqlProject) -> None:
+    before = history(versioned)
+    assert [row[0] for row in before] == [40, 50]
+    versioned.manage("dbdev_createdump", "whole.sql").ok()
+    versioned.manage("dbdev_backup", "--portable", "-n", "whole").ok()
+    versioned.manage("dbdev_loaddump", "-", "--no-reinit", input="CREATE TABLE a (n INT);").ok()
+    assert history(versioned) == before
+    for again in (("dbdev_loaddump", "whole.sql"), ("dbdev_restore", "-n", "whole")):
+        versioned.query("DROP TABLE price")
+        versioned.manage(*again).ok()
+        assert history(versioned) == before, again
+    assert versioned.query("SELECT amount FROM price") == [(50,)]
+
+
+def test_history_that_no_dump_can_hold_is_not_lost_silently(versioned: MySqlProject) -> None:
+    versioned.query(
+        "CREATE TABLE precise (n INT, s BIGINT UNSIGNED GENERATED ALWAYS AS ROW START,"
+        " e BIGINT UNSIGNED GENERATED ALWAYS AS ROW END, PERIOD FOR SYSTEM_TIME (s, e))"
+        " WITH SYSTEM VERSIONING"
+    )
+    before = history(versioned)
+    why = "the history of precise, price: mariadb-dump cannot read that of precise"
+    failed = versioned.manage("dbdev_loaddump", "-", "--no-reinit", input="SELECT 1;").failed(5)
+    assert why in failed.err
+    assert history(versioned) == before
+    assert databases(versioned) == ["dbdev"]
+    for command in (("dbdev_createdump", "-"), ("dbdev_backup", "--portable")):
+        assert f"Not in the dump: {why}" in versioned.manage(*command).ok().err
+    said = versioned.manage("dbdev_createdump", "-", "--exclude-table", "precise").ok()
+    assert "history" not in said.err
+    assert "INSERT INTO `price` (`amount`, row_start, row_end)" in said.out
+
+
 def test_by_standard_streams_and_in_part(filled: MySqlProject) -> None:
     dump = filled.manage("dbdev_createdump", "-", "--schema-only", "--exclude-table", "b*").ok().out
     assert "CREATE TABLE `shelf`" in dump

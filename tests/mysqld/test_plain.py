@@ -10,14 +10,16 @@ from django_dbdev.backends.mysqld.plain import Script
 from django_dbdev.exceptions import DumpError
 
 
-def statements(text: str | bytes, size: int = 10**6) -> list[tuple[int, str]]:
+def statements(
+    text: str | bytes, size: int = 10**6, version: tuple[int, ...] = ()
+) -> list[tuple[int, str]]:
     content = text.encode() if isinstance(text, str) else text
 
     def chunks() -> Iterator[bytes]:
         for start in range(0, len(content), size):
             yield content[start : start + size]
 
-    found = Script("it").statements(chunks())
+    found = Script("it", version).statements(chunks())
     return [(each.line, each.text.decode()) for each in found]
 
 
@@ -106,6 +108,35 @@ def test_definers(given: str, kept: str | None) -> None:
 def test_what_is_refused(text: str, said: str) -> None:
     with pytest.raises(DumpError, match=said):
         statements(text)
+
+
+OLD_END, NEW_END = "'2038-01-19 03:14:07.999999'", "'2106-02-07 06:28:15.999999'"
+
+
+@pytest.mark.parametrize(
+    ("written", "end", "version", "loaded"),
+    [
+        ("10.11.19", OLD_END, (11, 8, 6), NEW_END),
+        ("11.8.6", NEW_END, (10, 11, 19), OLD_END),
+        ("10.11.19", OLD_END, (11, 4, 2), OLD_END),
+        ("11.8.6", OLD_END, (11, 8, 6), OLD_END),
+    ],
+)
+def test_rows_that_are_no_history_are_none_elsewhere(
+    written: str, end: str, version: tuple[int, ...], loaded: str
+) -> None:
+    on = "/*M!101100 SET @old_{0}=@@session.{0}, @@session.{0}=1 */"
+    off = "/*M!101100 SET {0}=@old_{0} */"
+    insert = "INSERT INTO `t` (`x`, row_start, row_end) VALUES ('y,\\{0},'2026-11-22 10:00:00',{0})"
+    header = f"-- Server version\t{written}-MariaDB\n"
+    name = "system_versioning_insert_history"
+    text = header + ";\n".join(
+        [on.format(name), insert.format(end), off.format(name), insert.format(end)]
+    )
+    found = [each for _, each in statements(text, version=version)]
+    untouched = insert.format(end)
+    assert found[1] == untouched.removesuffix(f"{end})") + f"{loaded})"
+    assert found[3] == untouched
 
 
 def test_a_byte_order_mark_and_a_last_line() -> None:

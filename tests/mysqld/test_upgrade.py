@@ -29,6 +29,9 @@ FILL = (
     "CREATE VIEW few AS SELECT n FROM numbers WHERE n < 10",
     "CREATE FUNCTION three() RETURNS int DETERMINISTIC RETURN 3",
     "CREATE TRIGGER grow BEFORE INSERT ON old FOR EACH ROW SET NEW.n = NEW.n + 1",
+    "CREATE TABLE price (amount int) WITH SYSTEM VERSIONING",
+    "INSERT INTO price VALUES (40)",
+    "UPDATE price SET amount = 50",
     "CREATE USER reader@localhost IDENTIFIED BY 'secret'",
     "GRANT SELECT ON dbdev.numbers TO reader@localhost",
     "CREATE DATABASE `another ``one```",
@@ -38,6 +41,8 @@ CONTENTS = (
     "SELECT n, three() FROM few ORDER BY n",
     "SELECT n FROM old",
     "SELECT minimum_value, increment FROM counting",
+    "SELECT amount FROM price",
+    "SELECT amount, row_start FROM price FOR SYSTEM_TIME ALL ORDER BY row_start",
     "SHOW DATABASES",
     "SELECT User, Host FROM mysql.user ORDER BY 1, 2",
 )

@@ -6,16 +6,18 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...backups import faults
 from ...backups.dumps import Format, Output, output_of, replaced, write_compressed
+from ...process.command import Command
 from ...process.run import program_error, run
 from ...process.streams import consume
 from ...reporting import seconds, size
-from . import dumps, sql
+from . import dumps, history, sql
 from .dumps import Content
 from .served import Served
 
@@ -38,7 +40,7 @@ def create(backend: MySqlBackend, dumpfile: str) -> None:
         )
         if dumpfile == "-":
             sys.stdout.buffer.flush()
-            run(dumps.dump(served, content), stdout=sys.stdout.buffer)
+            run(_command(served, content), stdout=sys.stdout.buffer)
         else:
             dump_to_file(served, Path(os.path.abspath(dumpfile)), output, content)
 
@@ -63,7 +65,7 @@ def write(
     content: Content = Content(),  # noqa: B008
 ) -> None:
     """Write a dump to a new file, on disk at the end."""
-    command = dumps.dump(served, content)
+    command = _command(served, content)
     with path.open("xb") as file, served.reporter.progress(f"Dumping {path}", None) as progress:
 
         def take(stream: Iterator[bytes]) -> None:
@@ -73,6 +75,16 @@ def write(
         if completed.status != 0:
             raise program_error(command, completed)
         os.fsync(file.fileno())
+
+
+def _command(served: Served, content: Content) -> Command:
+    """The dump with the history of system-versioned tables; warns where it cannot have that."""
+    if not content.schema_only:
+        found = history.find(served, content.without)
+        content = replace(content, history=found.readable)
+        if found.lost:
+            served.reporter.warning(f"Not in the dump: {found.lost}")
+    return dumps.dump(served, content)
 
 
 def _matching(served: Served, patterns: Sequence[str]) -> list[str]:

@@ -12,11 +12,16 @@ from .served import Served
 
 @dataclass(frozen=True)
 class Content:
-    """Which part of a database is dumped. ``without`` are names of tables."""
+    """Which part of a database is dumped.
+
+    :param without: names of tables.
+    :param history: that of system-versioned tables too, see :mod:`.history`.
+    """
 
     without: Sequence[str] = ()
     schema_only: bool = False
     data_only: bool = False
+    history: bool = False
 
 
 def dump(served: Served, content: Content = Content()) -> Command:
@@ -38,6 +43,8 @@ def dump(served: Served, content: Content = Content()) -> Command:
         arguments += ["--routines", "--triggers", "--events"]
     if content.schema_only:
         arguments.append("--no-data")
+    if content.history:
+        arguments.append("--dump-history")
     return commands.client(
         served.toolchain, "dump", served.passfile, served.suffix, (*arguments, "--", database)
     )

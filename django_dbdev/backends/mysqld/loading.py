@@ -14,7 +14,7 @@ from ...process.run import program_error
 from ...process.streams import consume
 from ...reporting import seconds, size
 from ..server import ballast
-from . import beside, commands, dumps, sql
+from . import beside, commands, dumps, history, sql
 from .plain import Script, head_problem
 from .served import Served
 
@@ -75,12 +75,25 @@ def sweep(served: Served) -> None:
 
 
 def _copy(served: Served, new: str) -> None:
-    """Fill a new database with what the account's has."""
-    command = dumps.dump(served)
+    """Fill a new database with what the account's has.
+
+    :raises DumpError: when something of it would be lost.
+    """
+    found = history.find(served)
+    if found.lost:
+        raise DumpError(
+            "To load into what is there, that is copied first, and the copy would lack "
+            f"{found.lost}.",
+            hints=[
+                "back up (dbdev_backup) and load it by the client program (dbdev_guide tells how), "
+                "without a copy, and so without a way back"
+            ],
+        )
+    command = dumps.dump(served, dumps.Content(history=found.readable))
     label = f"the copy of {served.account.database}"
 
     def take(stream: Iterator[bytes]) -> None:
-        _carry_out(served, Script(label), stream, new)
+        _carry_out(served, _script(served, label), stream, new)
         for _ in stream:
             """The program is to end by itself."""
 
@@ -91,7 +104,7 @@ def _copy(served: Served, new: str) -> None:
 
 def _load(served: Served, dump: Dump, new: str) -> None:
     started = time.perf_counter()
-    script = Script(dump.label)
+    script = _script(served, dump.label)
     with served.reporter.progress(f"Loading {dump.label}", dump.size) as progress:
 
         def chunks() -> Iterator[bytes]:
@@ -107,6 +120,10 @@ def _load(served: Served, dump: Dump, new: str) -> None:
     )
     for kind, count in script.left_out.items():
         served.reporter.fact(f"Left out {kind}: {count}")
+
+
+def _script(served: Served, label: str) -> Script:
+    return Script(label, tuple(int(part) for part in served.toolchain.version.split(".")))
 
 
 def _carry_out(served: Served, script: Script, chunks: Iterator[bytes], database: str) -> None:

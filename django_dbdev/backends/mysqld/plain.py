@@ -57,6 +57,13 @@ _DEFINER = _pattern(
 #: Commands for the client program, which the server would not understand.
 _CLIENT = _pattern(rb"(?:SOURCE|SYSTEM|TEE|NOTEE|PAGER|NOPAGER|EDIT|CONNECT|CHARSET|PROMPT)\b")
 
+#: The end of time, which marks a row of a system-versioned table as no history: in MariaDB before
+#: 11.5, and since.
+_ENDS = (b"'2038-01-19 03:14:07.999999'", b"'2106-02-07 06:28:15.999999'")
+_WRITTEN_BY = re.compile(rb"^-- Server version\t(\d+)\.(\d+)", re.MULTILINE)
+_HISTORY = _pattern(rb"SET .*system_versioning_insert_history\s*=\s*(?P<value>\S+)\Z")
+_INSERT = _pattern(rb"(?:INSERT|REPLACE)\b")
+
 _DATABASES = "statements on whole databases"
 _RIGHTS = "accounts and privileges"
 _OF_THE_SERVER = "settings and commands of the server"
@@ -82,13 +89,19 @@ class Statement:
 
 
 class Script:
-    """One dump's way through."""
+    """One dump's way through.
 
-    def __init__(self, label: str) -> None:
+    :param version: of the server that takes it, as numbers; empty where that is unknown.
+    """
+
+    def __init__(self, label: str, version: tuple[int, ...] = ()) -> None:
         self.label = label
+        self._version = version
         #: What of each kind was left out, or changed.
         self.left_out: Counter[str] = Counter()
         self._used: dict[str, None] = {}
+        self._ends: tuple[bytes, bytes] | None = None
+        self._history = False
 
     def statements(self, chunks: Iterator[bytes]) -> Iterator[Statement]:
         """What is carried out, in its order.
@@ -101,6 +114,9 @@ class Script:
             leading = _LEADING.match(text)
             assert leading is not None
             before = leading.group()
+            if self._version and (found := _WRITTEN_BY.search(before)):
+                written = (int(found[1]), int(found[2]))
+                self._ends = (_end_of_time(written), _end_of_time(self._version))
             if whole is None and re.search(rb"^-- (?:MySQL|MariaDB) dump", before, re.MULTILINE):
                 whole = False
             if re.search(rb"^-- Dump completed", before, re.MULTILINE):
@@ -142,6 +158,14 @@ class Script:
         if _CREATE.match(plain) and (found := _DEFINER.search(statement[:4096])):
             self.left_out[_DEFINERS] += 1
             return statement[: found.start()] + statement[found.end() :]
+        if found := _HISTORY.match(plain):
+            self._history = found["value"] == b"1"
+        elif self._history and self._ends and _INSERT.match(plain):
+            # To a server with another end of time such rows would be history, or impossible.
+            # What stands within a string has a backslash before its quote.
+            written, ours = self._ends
+            for before in (b",", b"("):
+                statement = statement.replace(before + written, before + ours)
         return statement
 
     def _use(self, name: bytes) -> None:
@@ -208,6 +232,10 @@ class Script:
                     hints=["copy or download it again"],
                 )
         yield rest, line
+
+
+def _end_of_time(version: tuple[int, ...]) -> bytes:
+    return _ENDS[version >= (11, 5)]
 
 
 def _until(delimiter: bytes) -> re.Pattern[bytes]:
