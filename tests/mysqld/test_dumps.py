@@ -262,6 +262,26 @@ def test_a_load_that_is_killed_leaves_one_side_whole(filled: MySqlProject) -> No
         assert databases(filled) == ["dbdev"]
 
 
+@pytest.mark.parametrize(
+    ("step", "there", "said"),
+    [("triggers-dropped", True, "it is as it was"), ("moved", False, "is finished")],
+)
+def test_a_load_of_a_dump_without_tables_that_is_killed(
+    running: MySqlProject, step: str, there: bool, said: str
+) -> None:
+    running.query("CREATE TABLE kept (n INT)")
+    running.query("CREATE TRIGGER fixed BEFORE INSERT ON kept FOR EACH ROW SET NEW.n = 1")
+    before = fingerprint(running)
+    running.write("none.sql", "CREATE FUNCTION one() RETURNS INT DETERMINISTIC RETURN 1;\n")
+    done = running.manage("dbdev_loaddump", "none.sql", DBDEV_FAULT_AT=f"loaddump:{step}")
+    assert done.status == -9
+    assert said in running.manage("dbdev_init").ok().err
+    assert (fingerprint(running) == before) is there
+    functions = "SELECT ROUTINE_NAME FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA='dbdev'"
+    assert running.query("SHOW TABLES") == ([("kept",)] if there else [])
+    assert running.query(functions) == ([] if there else [("one",)])
+
+
 def test_a_load_that_is_interrupted_by_the_terminal(running: MySqlProject) -> None:
     running.query("CREATE TABLE kept (n INT)")
     command = subprocess.Popen(

@@ -39,12 +39,14 @@ class Swap:
     """One replacement of a database, as it is written down.
 
     :param new: the database whose parts come in, and ``old`` the one where those go that were.
+    :param filled: whether the new one has tables, which are gone from it when they have moved.
     :param incoming: the definitions of the new one, and ``outgoing`` those of the old.
     """
 
     database: str
     new: str
     old: str
+    filled: bool
     incoming: list[Definition]
     outgoing: list[Definition]
 
@@ -53,6 +55,7 @@ class Swap:
             "database": self.database,
             "new": self.new,
             "old": self.old,
+            "filled": self.filled,
             "incoming": objects.to_plain(self.incoming),
             "outgoing": objects.to_plain(self.outgoing),
         }
@@ -68,6 +71,7 @@ def _read(file: Path) -> Swap | None:
         content["database"],
         content["new"],
         content["old"],
+        content["filled"],
         objects.from_plain(content["incoming"]),
         objects.from_plain(content["outgoing"]),
     )
@@ -95,7 +99,9 @@ def mend(cursor: Cursor, datadir: Path) -> str:
     swap = _read(journal(datadir))
     if swap is None:
         return ""
-    moved = bool(objects.tables(cursor, swap.old)) or not objects.tables(cursor, swap.new)
+    moved = bool(objects.tables(cursor, swap.old)) or (
+        swap.filled and not objects.tables(cursor, swap.new)
+    )
     if moved:
         _furnish(cursor, swap.database, swap.incoming)
         done = f"Loading into {swap.database} was interrupted, and is finished"
@@ -168,6 +174,7 @@ def swap(login: Login, datadir: Path, database: str, new: str) -> tuple[str, int
             database,
             new,
             old,
+            bool(objects.tables(cursor, new)),
             objects.definitions(cursor, new),
             objects.definitions(cursor, database),
         )
