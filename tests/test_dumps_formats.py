@@ -213,14 +213,45 @@ def test_a_file_is_replaced_when_the_new_one_is_whole(tmp_path: Path) -> None:
     assert [path.read_text() for path in tmp_path.iterdir()] == ["new"]
 
 
-@pytest.mark.parametrize("before", ["file", "folder"])
-def test_a_folder_takes_the_place_of_anything(tmp_path: Path, before: str) -> None:
+def test_what_a_dump_does_not_take_the_place_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "shop" / "site"
+    (project / "empty").mkdir(parents=True)
+    for folder, file in (
+        ("precious/sub", "notes.txt"),
+        ("notes", "notes.txt"),
+        ("mixed", "1.dat"),
+        ("damaged", "toc.dat"),
+        ("dump", "12.dat.gz"),
+        ("nested/1.dat", "x"),
+    ):
+        (project / folder).mkdir(parents=True)
+        (project / folder / file).write_text("mine")
+    for folder in ("mixed", "dump", "nested"):
+        (project / folder / "toc.dat").write_bytes(b"PGDMP\1\x10")
+    (project / "mixed" / "a.py").touch()
+    (project / "file").touch()
+    monkeypatch.setenv("DBDEV_PROJECT_ROOT", str(project))
+    monkeypatch.chdir(project)
+    for name in ("precious", "notes", "mixed", "damaged", "nested", "file"):
+        with pytest.raises(DumpError) as caught:
+            output_of(f"{name}/")
+        assert caught.value.hints
+    for name in ("./", "../", "precious/../", "/", "dbdev_tempdata/", f"{tmp_path}/"):
+        with pytest.raises(DumpError, match="the project"):
+            output_of(name)
+    (project / "a.dump").mkdir()
+    with pytest.raises(DumpError, match="is a folder"):
+        output_of("a.dump")
+    for name in ("empty/", "dump/", "new/", "new.dir"):
+        assert output_of(name).format is Format.DIRECTORY
+
+
+def test_a_folder_takes_the_place_of_another(tmp_path: Path) -> None:
     target = tmp_path / "dump.dir"
-    if before == "file":
-        target.write_text("old")
-    else:
-        target.mkdir()
-        (target / "toc.dat").write_text("old")
+    target.mkdir()
+    (target / "toc.dat").write_text("old")
     with replaced(target) as temporary:
         temporary.mkdir()
         (temporary / "new").touch()

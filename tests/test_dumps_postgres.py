@@ -257,6 +257,16 @@ def test_a_dump_is_replaced_when_the_new_one_is_whole(project: Project) -> None:
     assert ".sql.zst" in project.manage("dbdev_createdump", "kept.txt").failed(5).err
 
 
+def test_a_folder_is_replaced_when_it_is_a_dump(project: Project) -> None:
+    notes = project.write("precious/sub/notes.txt", "mine")
+    for name in ("precious/", "./"):
+        assert "folder is replaced whole" in project.manage("dbdev_createdump", name).failed(5).err
+    assert notes.read_text() == "mine"
+    project.manage("dbdev_createdump", "shop.dir").ok()
+    project.manage("dbdev_createdump", "shop.dir/", "--schema-only").ok()
+    assert [path.name for path in (project.root / "shop.dir").glob("*.dat*")] == ["toc.dat"]
+
+
 # Into what is there
 
 

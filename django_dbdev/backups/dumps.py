@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from enum import Enum
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from .. import conf
 from ..exceptions import DumpError
 
 #: Bytes that are read at a time: compressed ones, and plain ones, which only pass through.
@@ -26,6 +28,9 @@ _PLAIN_CHUNK = 512 * 1024
 _HEAD = 64 * 1024
 #: How the names of dumps end that are being written.
 _UNFINISHED = ".unfinished"
+#: What pg_dump writes in directory format. Source: its pg_backup_directory.c.
+_TOC = "toc.dat"
+_IN_DIRECTORY = re.compile(r"toc\.dat|blobs(_\d+)?\.toc|(blob_)?\d+\.dat(\.(gz|lz4|zst))?")
 #: How deep compressions may be nested before it is no dump any more.
 _DEPTH = 3
 
@@ -251,17 +256,20 @@ def opened(name: str, standard_input: IO[bytes]) -> Iterator[Dump]:
 
 
 def _directory(path: Path) -> Dump:
-    toc = path / "toc.dat"
+    toc = path / _TOC
     if not toc.is_file():
         raise DumpError(
-            f"{path} is a folder without a toc.dat, so it is no dump in directory format."
+            f"{path} is a folder without a {_TOC}, so it is no dump in directory format."
         )
-    with toc.open("rb") as file:
-        magic = file.read(5)
-    if magic != b"PGDMP":
+    if not _is_archive(toc):
         raise DumpError(f"{toc} is damaged: it does not begin as pg_dump's files do.")
     size = sum(entry.stat().st_size for entry in os.scandir(path) if entry.is_file())
     return Dump(str(path), Format.DIRECTORY, path=path, size=size)
+
+
+def _is_archive(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(5) == b"PGDMP"
 
 
 def _recognised(label: str, file: IO[bytes], path: Path | None) -> Dump:
@@ -405,13 +413,14 @@ def output_of(name: str, formats: Sequence[Format] = tuple(Format)) -> Output:
     """The format of the dump ``name``, by its ending; "-" is plain.
 
     :param formats: those that the engine has.
-    :raises DumpError: naming the endings.
+    :raises DumpError: naming the endings; or when what is at ``name`` is more than an earlier dump.
     """
     if name == "-":
         return Output(Format.PLAIN)
     known = {end: output for end, output in _ENDINGS.items() if output.format in formats}
     for ending, output in known.items():
         if name.lower().endswith(ending):
+            _check_place(Path(os.path.abspath(name)), output.format)
             return output
     listing = "\n".join(
         f"  {ending:<9} {output.format.value}"
@@ -419,6 +428,48 @@ def output_of(name: str, formats: Sequence[Format] = tuple(Format)) -> Output:
         for ending, output in known.items()
     )
     raise DumpError(f"The ending of {name!r} names no format. These do:\n{listing}")
+
+
+def _check_place(path: Path, format: Format) -> None:
+    """Refuse what a dump must not take the place of. A file takes that of any other file."""
+    hints = ["name a folder that is not there yet, such as shop.dir"]
+    if format is not Format.DIRECTORY:
+        if path.is_dir():
+            raise DumpError(
+                f"{path} is a folder, and {format.value} is a file.",
+                hints=["name a file that is not there yet"],
+            )
+        return
+    place = path.resolve()
+    for kept, what in (
+        (conf.project_root()[0], "the project"),
+        (conf.tempdata(), "the databases of the project"),
+    ):
+        if kept.resolve().is_relative_to(place):
+            raise DumpError(
+                f"{path} holds {what}, whose place a dump would take: a folder is replaced whole.",
+                hints=hints,
+            )
+    if path.is_dir():
+        if not _is_replaceable(path):
+            raise DumpError(
+                f"{path} holds other things than an earlier dump, and a folder is replaced whole.",
+                hints=hints,
+            )
+    elif path.exists():
+        raise DumpError(f"{path} is no folder, as {format.value} is.", hints=hints)
+
+
+def _is_replaceable(folder: Path) -> bool:
+    """Whether there is nothing in it but a dump in directory format."""
+    try:
+        entries = list(os.scandir(folder))
+        return not entries or (
+            all(entry.is_file() and _IN_DIRECTORY.fullmatch(entry.name) for entry in entries)
+            and _is_archive(folder / _TOC)
+        )
+    except OSError:
+        return False
 
 
 def write_compressed(
@@ -452,7 +503,7 @@ def replaced(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         old = path.with_name(f".{path.name}.{os.getpid()}.old{_UNFINISHED}")
-        if path.is_dir() or (temporary.is_dir() and path.exists()):
+        if temporary.is_dir() and path.exists():
             # A folder cannot be replaced in one step; a file can.
             path.rename(old)
         temporary.rename(path)

@@ -7,7 +7,10 @@ from ._dumps import create
 
 
 class Command(BaseDbdevCommand):
-    help = "Write a dump of the database. A file that is there is replaced when the dump is whole."
+    help = (
+        "Write a dump of the database. A file that is there is replaced when the dump is whole, a "
+        "folder only when it is empty or an earlier dump."
+    )
 
     def add_extra_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
