@@ -39,7 +39,7 @@ class SqliteBackend(BaseDbdevBackend):
 
     @cached_property
     def database(self) -> Path:
-        """The database's file.
+        """The database's file, not a link to it: that is what a new one takes the place of.
 
         :raises ConfigurationError: when the alias has no file, as with ``:memory:``.
         """
@@ -49,7 +49,8 @@ class SqliteBackend(BaseDbdevBackend):
                 f"DATABASES[{self.alias!r}]['NAME'] is {name!r}, which is not a file.",
                 hints=["use DBSETTINGS of django_dbdev.backends.sqlite, or name a file"],
             )
-        return conf.project_root()[0] / name
+        file = conf.project_root()[0] / name
+        return file.resolve() if file.is_symlink() else file
 
     @property
     def _is_spatial(self) -> bool:

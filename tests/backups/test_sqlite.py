@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,24 @@ def test_kills_and_damage(project: Project) -> None:
     copy.write_bytes(content)
     assert "is damaged" in project.manage("dbdev_restore", "-n", "one").failed(5).err
     assert numbers(project) == [1, 2]
+
+
+def test_a_link_is_followed(new_project: ProjectFactory) -> None:
+    project = new_project(
+        base=BASE, pin="", settings="DATABASES['default']['NAME'] = 'link.sqlite3'"
+    )
+    folder = project.root / "elsewhere"
+    folder.mkdir()
+    (project.root / "link.sqlite3").symlink_to("elsewhere/real.sqlite3")
+    assert str(folder / "real.sqlite3") in project.manage("dbdev_init").ok().out
+    with closing(sqlite3.connect(folder / "real.sqlite3")) as connection:
+        connection.execute("CREATE TABLE numbers (n)")
+        project.manage("dbdev_backup").ok()
+        connection.execute("DROP TABLE numbers")
+    project.manage("dbdev_restore").ok()
+    assert (project.root / "link.sqlite3").is_symlink()
+    with closing(sqlite3.connect(folder / "real.sqlite3")) as connection:
+        assert connection.execute("SELECT * FROM numbers").fetchall() == []
 
 
 def test_every_alias_has_backups_of_its_own(new_project: ProjectFactory) -> None:
