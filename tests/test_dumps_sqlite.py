@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from django_dbdev.backends import sqlite_dumps
+from django_dbdev.backups.dumps import Dump, Format
 from tests.conftest import Project, ProjectFactory
 
 SQLITE = """
@@ -129,7 +131,11 @@ def test_failures_change_nothing(project: Project) -> None:
 
 
 def test_no_reinit_loads_into_what_is_there(project: Project) -> None:
-    project.write("more.sql", "BEGIN; INSERT INTO shelf (name) VALUES ('more'); COMMIT;")
+    project.write(
+        "more.sql",
+        "-- Written by hand\n/* in a\nhurry */ BEGIN; INSERT INTO shelf (name) VALUES ('more');\n"
+        "-- The end\nCOMMIT;",
+    )
     project.manage("dbdev_loaddump", "--no-reinit", "more.sql").ok()
     before = rows(project)
     project.write("wrong.sql", "INSERT INTO shelf (name) VALUES ('x');\nSELECT nowhere;\n")
@@ -147,6 +153,35 @@ def test_a_database_in_use_stays(project: Project) -> None:
         connection.execute("ROLLBACK")
     assert "is in use" in err
     assert rows(project) == before
+
+
+def test_statements_are_found_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at, is_complete = 0, sqlite3.complete_statement
+
+    def counted(text: str) -> bool:
+        nonlocal looked_at
+        looked_at += len(text)
+        return is_complete(text)
+
+    monkeypatch.setattr(sqlite3, "complete_statement", counted)
+    lines = "a line; of ''many\n" * 2000
+    text = (
+        "-- it's; one\nBEGIN; SELECT ';', \";\", [;'], `;`;\n\n"
+        "/* it's;\nleft */ CREATE TRIGGER t AFTER INSERT ON a BEGIN SELECT 1; SELECT 2; END;\n"
+        f"INSERT INTO a VALUES ('{lines}{';' * 2000}'); COMMIT;\n-- the; end"
+    )
+    dump = Dump("a", Format.PLAIN, stream=iter([text.encode()]))
+    assert [(line, statement.strip()) for line, statement in sqlite_dumps._split(dump)] == [
+        (1, "-- it's; one\nBEGIN;"),
+        (2, "SELECT ';', \";\", [;'], `;`;"),
+        (
+            4,
+            "/* it's;\nleft */ CREATE TRIGGER t AFTER INSERT ON a BEGIN SELECT 1; SELECT 2; END;",
+        ),
+        (6, f"INSERT INTO a VALUES ('{lines}{';' * 2000}');"),
+        (2006, "COMMIT;"),
+    ]
+    assert looked_at < 3 * len(text)
 
 
 @pytest.mark.parametrize("step", ["created", "loaded", "swapped"])

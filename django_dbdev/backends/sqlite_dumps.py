@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 _PATIENCE = 5.0
 _INSERT = re.compile(r'INSERT INTO (?:"((?:[^"]|"")*)"|(\w+))')
 _FRAME = re.compile(r"(?:BEGIN|COMMIT|END|PRAGMA)\b", re.IGNORECASE)
-_TRANSACTION = re.compile(r"\s*(?:BEGIN|COMMIT|END)\b", re.IGNORECASE)
+_TRANSACTION = re.compile(r"(?:\s|--.*\n|/\*(?s:.*?)\*/)*(?:BEGIN|COMMIT|END)\b", re.IGNORECASE)
+_MARK = re.compile(r"""[;'"`\[]|--|/\*""")
+#: What ends the texts, names and comments that begin so. Source: SQLite's complete.c.
+_CLOSING = {"'": "'", '"': '"', "`": "`", "[": "]", "--": "\n", "/*": "*/"}
 _SHOWN_WIDTH = 300
 
 
@@ -175,36 +178,40 @@ def _execute_all(
 
 
 def _split(dump: Dump) -> Iterator[tuple[int, str]]:
-    """The statements, each with the line that it begins in."""
-    begun, line, parts = 1, 0, list[str]()
-    for text in _lines(dump):
-        line += 1
-        if not parts:
-            begun = line
-            if not text.strip():
-                continue
-        parts.append(text)
-        if ";" in text and sqlite3.complete_statement(statement := "".join(parts)):
-            for part in _apart(statement):
-                yield begun, part
-            parts = []
+    """The statements, each with the line that it begins in.
+
+    Only a semicolon outside of texts and comments can end one, so that a long text costs nothing.
+    """
+    begun, parts, closing_mark = 1, list[str](), ""
+    for line, text in enumerate(_lines(dump), 1):
+        if not parts and text.count(";") == 1 and sqlite3.complete_statement(text):
+            # Most of a dump, at a fraction of the price.
+            yield line, text
+            continue
+        start = position = 0
+        while True:
+            if closing_mark:
+                if (found := text.find(closing_mark, position)) < 0:
+                    break
+                position, closing_mark = found + len(closing_mark), ""
+            if (mark := _MARK.search(text, position)) is None:
+                break
+            position = mark.end()
+            if mark[0] != ";":
+                closing_mark = _CLOSING[mark[0]]
+            elif sqlite3.complete_statement(statement := "".join((*parts, text[start:position]))):
+                yield (begun if parts else line), statement
+                parts, start = [], position
+        rest = text[start:]
+        if parts or rest.strip():
+            begun = begun if parts else line
+            parts.append(rest)
     rest = "".join(parts).strip()
     if rest and not all(line.lstrip().startswith("--") for line in rest.splitlines()):
         raise DumpError(
             f"{dump.label} is not whole: it ends in the middle of a statement.",
             hints=["copy or download it again"],
         )
-
-
-def _apart(text: str) -> Iterator[str]:
-    """The statements of a line that has several."""
-    start, end = 0, text.find(";") + 1
-    while 0 < end < len(text.rstrip()):
-        if sqlite3.complete_statement(text[start:end]):
-            yield text[start:end]
-            start = end
-        end = text.find(";", end) + 1
-    yield text[start:]
 
 
 def _lines(dump: Dump) -> Iterator[str]:
