@@ -155,6 +155,44 @@ def test_a_database_in_use_stays(project: Project) -> None:
     assert rows(project) == before
 
 
+VIRTUAL = """
+CREATE VIRTUAL TABLE "to; read" USING fts5(name, content='shelf', content_rowid='id');
+CREATE VIRTUAL TABLE search USING fts5(body, tokenize = 'porter');
+INSERT INTO search (rowid, body) VALUES (7, 'lines; and shelves'), (9, 'nothing');
+CREATE TABLE search_more (n);
+CREATE VIRTUAL TABLE box USING rtree(id, low, high);
+INSERT INTO box VALUES (4, 1.0, 2.0);
+CREATE TRIGGER found AFTER INSERT ON book BEGIN INSERT INTO search (body) VALUES ('book'); END;
+"""
+
+
+def test_virtual_tables(project: Project) -> None:
+    execute(project, VIRTUAL)
+    before = rows(project)
+    project.manage("dbdev_createdump", "a.sql").ok()
+    execute(project, "DROP TABLE search; DELETE FROM box")
+    project.manage("dbdev_loaddump", "a.sql").ok()
+    assert rows(project) == before
+    execute(project, "INSERT INTO book VALUES (2, 2, 'b')")
+    with closing(sqlite3.connect(file(project))) as connection:
+        for found, query in (
+            ([(7,)], "SELECT rowid FROM search WHERE search MATCH 'line'"),
+            ([(10,)], "SELECT rowid FROM search WHERE search MATCH 'book'"),
+            ([(4,)], "SELECT id FROM box WHERE low < 1.5"),
+            ([("ok",)], "PRAGMA integrity_check"),
+        ):
+            assert connection.execute(query).fetchall() == found
+    without = ("--exclude-table", "search", "--exclude-table", "to; read", "--exclude-table", "box")
+    err = project.manage("dbdev_createdump", "b.sql", "--data-only", *without[:4]).failed(5).err
+    assert "--exclude-table=box" in err
+    out = project.manage("dbdev_createdump", "-", "--schema-only", *without).ok().out
+    assert [line for line in out.splitlines() if "search" in line] == [
+        "CREATE TABLE search_more (n);",
+        "CREATE TRIGGER found AFTER INSERT ON book BEGIN INSERT INTO search (body) "
+        "VALUES ('book'); END;",
+    ]
+
+
 def test_statements_are_found_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     looked_at, is_complete = 0, sqlite3.complete_statement
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import glob
 import os
 import re
+import shlex
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 #: Seconds that others get to finish what they do with the database.
 _PATIENCE = 5.0
 _INSERT = re.compile(r'INSERT INTO (?:"((?:[^"]|"")*)"|(\w+))')
+_INSERT_VIRTUAL = re.compile(r"INSERT INTO sqlite_master\(.*?VALUES\('table','((?:[^']|'')*)'")
 _FRAME = re.compile(r"(?:BEGIN|COMMIT|END|PRAGMA)\b", re.IGNORECASE)
 _TRANSACTION = re.compile(r"(?:\s|--.*\n|/\*(?s:.*?)\*/)*(?:BEGIN|COMMIT|END)\b", re.IGNORECASE)
 _MARK = re.compile(r"""[;'"`\[]|--|/\*""")
@@ -82,14 +84,50 @@ def _statements(
         for table, sql in connection.execute("SELECT tbl_name, sql FROM sqlite_master")
         if sql
     }
+    virtual, behind = _virtual_tables(connection)
+    if not (schema and data) and (kept := [v for v in virtual if not _matches(v, exclude)]):
+        raise DumpError(
+            "Schema and data of virtual tables are dumped together: what they hold is in tables "
+            "that they make themselves.",
+            hints=[f"leave them out: {shlex.join(f'--exclude-table={v}' for v in sorted(kept))}"],
+        )
     for statement in connection.iterdump():
         insert = _INSERT.match(statement)
-        table = (insert[1] or insert[2]).replace('""', '"') if insert else tables.get(statement, "")
-        if any(fnmatchcase(table, pattern) for pattern in exclude):
+        if made := _INSERT_VIRTUAL.match(statement):
+            insert, table = None, made[1].replace("''", "'")
+        elif insert:
+            table = (insert[1] or insert[2]).replace('""', '"')
+            if table in virtual:
+                # The rows of those behind it are all that it has, as in SQLite's own .dump.
+                continue
+        else:
+            table = tables.get(statement, "")
+        if _matches(table, exclude) or _matches(behind.get(table, ""), exclude):
             continue
         is_data = insert is not None or statement.startswith("DELETE FROM")
         if _FRAME.match(statement) or (data if is_data else schema):
             yield f"{statement}\n".encode()
+
+
+def _virtual_tables(connection: sqlite3.Connection) -> tuple[set[str], dict[str, str]]:
+    """Their names, and those of the tables behind them with that of the virtual one."""
+    virtual = {
+        name
+        for (name,) in connection.execute(
+            "SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL TABLE%'"
+        )
+    }
+    behind = {}
+    # Nothing before SQLite 3.37.
+    for _, name, kind, *_ in connection.execute("PRAGMA main.table_list"):
+        owner = name.rpartition("_")[0]
+        if kind == "shadow" and owner in virtual:
+            behind[name] = owner
+    return virtual, behind
+
+
+def _matches(table: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(table, pattern) for pattern in patterns)
 
 
 def load(backend: SqliteBackend, dumpfile: str) -> None:
