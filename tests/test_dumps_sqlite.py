@@ -11,6 +11,7 @@ import pytest
 
 from django_dbdev.backends import sqlite_dumps
 from django_dbdev.backups.dumps import Dump, Format
+from django_dbdev.process.locking import exclusive
 from tests.conftest import Project, ProjectFactory
 
 SQLITE = """
@@ -153,6 +154,44 @@ def test_a_database_in_use_stays(project: Project) -> None:
         connection.execute("ROLLBACK")
     assert "is in use" in err
     assert rows(project) == before
+
+
+def test_nobody_else_works_on_the_file_meanwhile(project: Project) -> None:
+    project.manage("dbdev_createdump", "a.sql").ok()
+    with exclusive(project.tempdata / "SqliteBackend.lock"):
+        loading = project.start("dbdev_loaddump", "a.sql")
+        assert loading.stdout is not None
+        first = loading.stdout.readline()
+    assert first.startswith("Waiting for pid")
+    assert "Loaded a.sql" in loading.communicate()[0]
+
+
+def test_a_database_that_is_locked(project: Project) -> None:
+    """Said by each command after the same while, and so at the same time here."""
+    before = rows(project)
+    project.write("more.sql", "INSERT INTO shelf (name) VALUES ('more');")
+    commands = [
+        ["dbdev_init"],
+        ["dbdev_createdump", "a.sql"],
+        ["dbdev_backup"],
+        ["dbdev_loaddump", "--no-reinit", "more.sql"],
+    ]
+    with closing(sqlite3.connect(file(project), isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        running = [project.start(*command) for command in commands]
+        try:
+            said = [process.communicate(timeout=60)[0] for process in running]
+        finally:
+            for process in running:
+                process.kill()
+        connection.execute("ROLLBACK")
+    for out in said:
+        assert f"{file(project)} is in use (database is locked)" in out
+        assert "hint: end what uses it" in out
+        assert "Traceback" not in out
+    assert [process.returncode for process in running] == [4, 5, 5, 5]
+    assert rows(project) == before
+    assert not (project.root / "a.sql").exists()
 
 
 VIRTUAL = """

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from .. import conf
-from ..exceptions import ConfigurationError
+from ..exceptions import BusyError, ConfigurationError
 from ..invocation import manage_arguments
 from .base import BaseDbdevBackend, make_tempdata
 from .info import ServerInfo, describe
@@ -182,6 +182,10 @@ class SqliteBackend(BaseDbdevBackend):
             finally:
                 connection.close()
         except sqlite3.DatabaseError as error:
+            from .sqlite_file import STOP_IT, is_in_use
+
+            if is_in_use(error):
+                raise BusyError(f"{self.database} is in use ({error}).", hints=[STOP_IT]) from None
             raise ConfigurationError(
                 f"{self.database} is not a database that SQLite can read: {error}",
                 hints=["move it away, or name another file in DATABASES"],

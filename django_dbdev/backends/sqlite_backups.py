@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from ..backups import snapshot
-from ..backups.contract import working_alone
 from ..backups.describe import Copied, describe
 from ..backups.faults import step
 from ..backups.manifest import (
@@ -23,14 +21,14 @@ from ..backups.manifest import (
     write_manifest,
 )
 from ..backups.names import DATA, SAFETY
-from ..backups.replace import Replacement, discard, mend, prune
+from ..backups.replace import Replacement, discard, prune
 from ..backups.snapshot import Tree
 from ..backups.transfer import Job, copy_all, hash_all
 from ..binaries.systems import current_system
 from ..exceptions import BackupError, ConfigurationError
 from ..reporting import seconds, size
 from .base import make_tempdata, timestamp
-from .sqlite_dumps import existing, swap
+from .sqlite_file import alone, existing, reading, swap
 
 if TYPE_CHECKING:
     from .sqlite import SqliteBackend
@@ -50,7 +48,7 @@ def back_up(backend: SqliteBackend, directory: Path) -> None:
         raise ConfigurationError(
             "A SQLite file is portable as it is.", hints=["leave out --portable"]
         )
-    with _alone(backend):
+    with alone(backend):
         _copy(backend, directory)
 
 
@@ -64,7 +62,7 @@ def restore(backend: SqliteBackend, directory: Path) -> None:
     manifest = read_manifest(directory)
     if manifest.engine != ENGINE or manifest.kind != SNAPSHOT:
         raise BackupError(f"{directory} is a backup of {manifest.engine}, not of SQLite.")
-    with _alone(backend):
+    with alone(backend):
         step("restore:begun")
         snapshot.verify(directory, manifest, thoroughly=bool(options.get("verify")))
         make_tempdata(backend.tempdata)
@@ -82,7 +80,7 @@ def restore(backend: SqliteBackend, directory: Path) -> None:
         try:
             _copy_back(directory, manifest, new)
             step("restore:built")
-            swap(backend.database, new)
+            swap(backend, new)
         except BaseException:
             new.unlink(missing_ok=True)
             raise
@@ -95,14 +93,6 @@ def restore(backend: SqliteBackend, directory: Path) -> None:
         if safety is not None:
             backend.reporter.fact(f"What it replaced is kept in {safety}")
         step("restore:done")
-
-
-@contextmanager
-def _alone(backend: SqliteBackend) -> Iterator[None]:
-    make_tempdata(backend.tempdata)
-    with working_alone(backend):
-        mend(backend.database, Path(backend.root_backupdir), backend.database.is_file)
-        yield
 
 
 def _copy(backend: SqliteBackend, directory: Path) -> None:
@@ -134,15 +124,9 @@ def _copy(backend: SqliteBackend, directory: Path) -> None:
 def _take(database: Path, target: Path) -> tuple[FileEntry, dict[str, str]]:
     """A copy as of one moment."""
     target.touch(mode=0o600)
-    try:
-        with (
-            closing(sqlite3.connect(f"file:{quote(str(database))}?mode=rw", uri=True)) as source,
-            closing(sqlite3.connect(target)) as copy,
-        ):
-            source.backup(copy)
-            migrations = _migrations(copy)
-    except sqlite3.Error as error:
-        raise BackupError(f"{database} cannot be copied: {error}") from error
+    with reading(database, "rw") as source, closing(sqlite3.connect(target)) as copy:
+        source.backup(copy)
+        migrations = _migrations(copy)
     status = target.stat()
     (checksum,) = hash_all([str(target)])
     return FileEntry(status.st_size, checksum, 0, status.st_mtime_ns), migrations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 import shlex
@@ -10,23 +9,22 @@ import sqlite3
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from ..backups import faults
 from ..backups.dumps import Dump, Format, opened, output_of, replaced, write_compressed
+from ..backups.replace import Replacement
 from ..exceptions import DumpError
 from ..reporting import seconds, size
 from .base import timestamp
+from .sqlite_file import alone, connect, existing, explained, reading, swap
 
 if TYPE_CHECKING:
     from .sqlite import SqliteBackend
 
-#: Seconds that others get to finish what they do with the database.
-_PATIENCE = 5.0
 _INSERT = re.compile(r'INSERT INTO (?:"((?:[^"]|"")*)"|(\w+))')
 _INSERT_VIRTUAL = re.compile(r"INSERT INTO sqlite_master\(.*?VALUES\('table','((?:[^']|'')*)'")
 _FRAME = re.compile(r"(?:BEGIN|COMMIT|END|PRAGMA)\b", re.IGNORECASE)
@@ -43,7 +41,7 @@ def create(backend: SqliteBackend, dumpfile: str) -> None:
     options = getattr(backend.command, "options", {})
     database = existing(backend.database)
     started = time.perf_counter()
-    with closing(_connect(database, "ro")) as connection:
+    with reading(database, "ro") as connection:
         stream = _statements(
             connection,
             exclude=tuple(options.get("exclude_table") or ()),
@@ -68,17 +66,10 @@ def create(backend: SqliteBackend, dumpfile: str) -> None:
     )
 
 
-def existing(database: Path) -> Path:
-    if not database.is_file():
-        raise DumpError(f"There is no database at {database}.", hints=["make one: dbdev_init"])
-    return database
-
-
 def _statements(
     connection: sqlite3.Connection, *, exclude: tuple[str, ...], schema: bool, data: bool
 ) -> Iterator[bytes]:
-    """The dump's statements, all as of one moment."""
-    connection.execute("BEGIN")
+    """The dump's statements."""
     tables = {
         f"{sql};": table
         for table, sql in connection.execute("SELECT tbl_name, sql FROM sqlite_master")
@@ -143,10 +134,11 @@ def load(backend: SqliteBackend, dumpfile: str) -> None:
             if mark in dump.head[:200]:
                 raise DumpError(f"{dump.label} is a dump of {engine}, not of SQLite.")
         started = time.perf_counter()
-        if options.get("reinit", True):
-            _replace(backend, dump)
-        else:
-            _load_into(backend, dump)
+        with alone(backend):
+            if options.get("reinit", True):
+                _replace(backend, dump)
+            else:
+                _load_into(backend, dump)
     backend.reporter.fact(
         f"Loaded {dump.label} ({dump}, {size(dump.done)}) into {backend.database} "
         f"in {seconds(time.perf_counter() - started)}"
@@ -157,19 +149,17 @@ def _replace(backend: SqliteBackend, dump: Dump) -> None:
     """Load into a new file, and rename it over the old one."""
     database = backend.database
     backend.create_datadir_if_not_exists()
-    for left in database.parent.glob(f".{glob.escape(database.name)}.*.new*"):
-        left.unlink()
-    new = database.with_name(f".{database.name}.{timestamp()}.new")
+    new = Replacement(database, timestamp()).new
     try:
         new.touch(mode=0o600)
         faults.step("loaddump:created")
-        with closing(_connect(new, "rw")) as connection:
+        with closing(connect(new, "rw")) as connection:
             # Nobody else sees the file, and a half one is thrown away.
             connection.execute("PRAGMA journal_mode = OFF")
             connection.execute("PRAGMA synchronous = OFF")
             _execute_all(backend, connection, dump, frames=True)
         faults.step("loaddump:loaded")
-        swap(database, new)
+        swap(backend, new)
     finally:
         new.unlink(missing_ok=True)
     faults.step("loaddump:swapped")
@@ -177,7 +167,8 @@ def _replace(backend: SqliteBackend, dump: Dump) -> None:
 
 def _load_into(backend: SqliteBackend, dump: Dump) -> None:
     """Load into what is there, in one transaction."""
-    with closing(_connect(existing(backend.database), "rw")) as connection:
+    database = existing(backend.database)
+    with explained(database), closing(connect(database, "rw")) as connection:
         # Cannot be switched within the transaction; the dump's rows come in any order.
         connection.execute("PRAGMA foreign_keys = OFF")
         connection.execute("BEGIN IMMEDIATE")
@@ -263,48 +254,3 @@ def _lines(dump: Dump) -> Iterator[str]:
             yield rest.decode()
     except UnicodeDecodeError as error:
         raise DumpError(f"{dump.label} cannot be loaded: it is not UTF-8 ({error}).") from None
-
-
-def swap(database: Path, new: Path) -> None:
-    """Put ``new`` into the place of ``database`` while nobody uses that.
-
-    :raises DumpError: when somebody does; it is as it was then.
-    """
-    _sync(new)
-    if not database.is_file():
-        new.rename(database)
-        _sync(database.parent)
-        return
-    new.chmod(database.stat().st_mode & 0o777)
-    with closing(_connect(database, "rw")) as connection:
-        try:
-            if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
-                # A write-ahead log that stayed behind would be taken for the new file's.
-                connection.execute("PRAGMA journal_mode = DELETE")
-                with closing(_connect(new, "rw")) as successor:
-                    successor.execute("PRAGMA journal_mode = WAL")
-                _sync(new)
-            connection.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
-            raise DumpError(
-                f"{database} is in use ({error}); it is as it was.",
-                hints=["stop what uses it, such as runserver or a shell, and run this again"],
-            ) from None
-        new.rename(database)
-    _sync(database.parent)
-
-
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    """Each statement its own transaction, until one begins another."""
-    return sqlite3.connect(
-        f"file:{quote(str(path))}?mode={mode}", uri=True, timeout=_PATIENCE, isolation_level=None
-    )
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        with suppress(OSError):
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
