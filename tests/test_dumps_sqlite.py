@@ -194,6 +194,20 @@ def test_a_database_that_is_locked(project: Project) -> None:
     assert not (project.root / "a.sql").exists()
 
 
+def test_a_damaged_database_is_kept_beside_the_dump(project: Project) -> None:
+    project.manage("dbdev_createdump", "a.sql").ok()
+    before = rows(project)
+    damaged = b"\1" * 512 + file(project).read_bytes()[512:]
+    file(project).write_bytes(damaged)
+    project.manage("dbdev_loaddump", "--no-reinit", "a.sql").failed(5)
+    out = project.manage("dbdev_loaddump", "a.sql").ok().out
+    assert rows(project) == before
+    (kept,) = file(project).parent.glob("*.damaged")
+    assert str(kept) in out
+    assert kept.read_bytes() == damaged
+    assert left(project) == ["dbdev.sqlite3", kept.name]
+
+
 VIRTUAL = """
 CREATE VIRTUAL TABLE "to; read" USING fts5(name, content='shelf', content_rowid='id');
 CREATE VIRTUAL TABLE search USING fts5(body, tokenize = 'porter');

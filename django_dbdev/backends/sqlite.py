@@ -25,7 +25,7 @@ DBSETTINGS: dict[str, Any] = {
 }
 
 #: What SQLite keeps beside a database file. Source: its documentation, "Temporary Files".
-_COMPANIONS = ("-journal", "-wal", "-shm")
+COMPANIONS = ("-journal", "-wal", "-shm")
 
 
 class SqliteBackend(BaseDbdevBackend):
@@ -167,7 +167,7 @@ class SqliteBackend(BaseDbdevBackend):
 
     def _files(self) -> Sequence[Path]:
         name = self.database.name
-        return [self.database, *(self.database.with_name(name + end) for end in _COMPANIONS)]
+        return [self.database, *(self.database.with_name(name + end) for end in COMPANIONS)]
 
     def _create(self) -> None:
         """An empty file is an empty database; for ourselves alone."""

@@ -28,7 +28,7 @@ from ..binaries.systems import current_system
 from ..exceptions import BackupError, ConfigurationError
 from ..reporting import seconds, size
 from .base import make_tempdata, timestamp
-from .sqlite_file import alone, existing, reading, swap
+from .sqlite_file import alone, existing, is_damaged, reading, swap
 
 if TYPE_CHECKING:
     from .sqlite import SqliteBackend
@@ -68,7 +68,9 @@ def restore(backend: SqliteBackend, directory: Path) -> None:
         make_tempdata(backend.tempdata)
         backend.database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         safety: Path | None = None
-        if options.get("safety", True) and backend.database.is_file():
+        keep = bool(options.get("safety", True))
+        # A damaged file cannot be copied; it stays beside the new one.
+        if keep and backend.database.is_file() and not is_damaged(backend.database):
             safety = Path(backend.create_timestamped_backupdir(SAFETY))
             try:
                 _copy(backend, safety)
@@ -80,7 +82,7 @@ def restore(backend: SqliteBackend, directory: Path) -> None:
         try:
             _copy_back(directory, manifest, new)
             step("restore:built")
-            swap(backend, new)
+            swap(backend, new, keep_damaged=keep)
         except BaseException:
             new.unlink(missing_ok=True)
             raise

@@ -14,7 +14,8 @@ from urllib.parse import quote
 from ..backups.contract import working_alone
 from ..backups.replace import mend
 from ..exceptions import BackupError, DumpError
-from .base import make_tempdata
+from .base import make_tempdata, timestamp
+from .sqlite import COMPANIONS
 
 if TYPE_CHECKING:
     from .sqlite import SqliteBackend
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 #: Seconds that others get to finish what they do with the database.
 _PATIENCE = 5.0
 _IN_USE = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 STOP_IT = "end what uses it, such as runserver or a shell, and run this again"
 
 
@@ -74,11 +76,29 @@ def explained(database: Path) -> Iterator[None]:
             raise BackupError(
                 f"{database} is in use ({error}); it is as it was.", hints=[STOP_IT]
             ) from None
-        raise BackupError(f"{database} cannot be used: {error}") from None
+        raise BackupError(
+            f"{database} cannot be used: {error}",
+            hints=["put a backup in its place: dbdev_restore"] if _is_damage(error) else (),
+        ) from None
 
 
 def is_in_use(error: sqlite3.Error) -> bool:
     return _code(error) in _IN_USE
+
+
+def is_damaged(database: Path) -> bool:
+    """Whether the file is no database, or one that SQLite cannot open."""
+    try:
+        with closing(connect(database, "rw")) as connection:
+            # Reads its header, what others have left unfinished, and its schema.
+            connection.execute("PRAGMA journal_mode").fetchone()
+    except sqlite3.Error as error:
+        return _is_damage(error)
+    return False
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    return _code(error) in _DAMAGED
 
 
 def _code(error: sqlite3.Error) -> int:
@@ -87,10 +107,11 @@ def _code(error: sqlite3.Error) -> int:
     return code & 0xFF
 
 
-def swap(backend: SqliteBackend, new: Path) -> None:
+def swap(backend: SqliteBackend, new: Path, *, keep_damaged: bool = True) -> None:
     """Put ``new`` into the place of the database while nobody uses that.
 
-    :raises BackupError: when somebody does; it is as it was then.
+    :param keep_damaged: whether a file that is no database is kept beside it.
+    :raises BackupError: when somebody uses it; it is as it was then.
     """
     database = backend.database
     _sync(new)
@@ -99,9 +120,15 @@ def swap(backend: SqliteBackend, new: Path) -> None:
         _sync(database.parent)
         return
     new.chmod(database.stat().st_mode & 0o777)
-    with explained(database), closing(connect(database, "rw")) as connection:
-        _lock(connection, new)
+    if is_damaged(database):
+        kept = _set_aside(database, keep_damaged)
         new.rename(database)
+        if kept is not None:
+            backend.reporter.fact(f"What was there is no whole database: it is kept in {kept}")
+    else:
+        with explained(database), closing(connect(database, "rw")) as connection:
+            _lock(connection, new)
+            new.rename(database)
     _sync(database.parent)
 
 
@@ -113,6 +140,25 @@ def _lock(connection: sqlite3.Connection, new: Path) -> None:
             successor.execute("PRAGMA journal_mode = WAL")
         _sync(new)
     connection.execute("BEGIN EXCLUSIVE")
+
+
+def _set_aside(database: Path, keep: bool) -> Path | None:
+    """Take away what is beside a damaged file; keep it with a copy of that, if wanted."""
+    kept = database.with_name(f"{database.name}.{timestamp()}.damaged")
+    for end in COMPANIONS:
+        beside = database.with_name(database.name + end)
+        if keep and beside.exists():
+            beside.rename(kept.with_name(kept.name + end))
+        else:
+            beside.unlink(missing_ok=True)
+    if not keep:
+        return None
+    try:
+        kept.hardlink_to(database)
+    except OSError:
+        # A file system without links.
+        database.rename(kept)
+    return kept
 
 
 def _sync(path: Path) -> None:

@@ -112,6 +112,22 @@ def test_kills_and_damage(project: Project) -> None:
     assert numbers(project) == [1, 2]
 
 
+def test_a_damaged_file_is_restored_over(project: Project) -> None:
+    execute(project, "CREATE TABLE numbers (n)", "INSERT INTO numbers VALUES (1)")
+    project.manage("dbdev_backup", "-n", "one").ok()
+    whole = database(project).read_bytes()
+    damaged = b"\1" * 512 + whole[512:]
+    for content, options, kept in ((damaged, [], 1), (whole[:512], ["--no-safety"], 1)):
+        database(project).write_bytes(content)
+        assert "dbdev_restore" in project.manage("dbdev_backup").failed(5).err
+        project.manage("dbdev_restore", "-n", "one", *options).ok()
+        assert numbers(project) == [1]
+        beside = list(database(project).parent.glob("*.damaged"))
+        assert len(beside) == kept
+        assert beside[0].read_bytes() == damaged
+    assert len(listed(project)) == 1
+
+
 def test_a_link_is_followed(new_project: ProjectFactory) -> None:
     project = new_project(
         base=BASE, pin="", settings="DATABASES['default']['NAME'] = 'link.sqlite3'"
