@@ -7,6 +7,7 @@ microsecond, as 1.2.3 wrote it, so that names sort by age.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -123,12 +124,24 @@ def find_named(root: Path, name: str) -> Place:
     )
 
 
-def find_latest(root: Path) -> Place:
-    """The latest backup; what restores and upgrades kept of replaced data does not count.
+def find_latest(root: Path, suits: Callable[[Path], bool]) -> Place:
+    """The latest backup whose folder suits the alias.
+
+    What restores and upgrades kept of replaced data does not count.
 
     :raises ConfigurationError: when there is none.
     """
-    for place in reversed(finished(root)):
-        if place.name not in _RESERVED:
+    made = [place for place in finished(root) if place.name not in _RESERVED]
+    for place in reversed(made):
+        if suits(place.directory):
             return place
+    if made:
+        raise none_of_the_alias(str(root))
     raise ConfigurationError(f"There are no backups in {root}.", hints=["make one: dbdev_backup"])
+
+
+def none_of_the_alias(where: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"There are no backups of this alias in {where}, but of others.",
+        hints=["make one: dbdev_backup", "one of another alias is restored by its name or folder"],
+    )

@@ -23,7 +23,7 @@ from ..exceptions import BackupError, ConfigurationError
 from .checksums import checksum_of
 from .faults import step
 from .manifest import FileEntry, Manifest, from_json, write_manifest
-from .names import DATA, MANIFEST, SAFETY, UPGRADED, Place, place_of
+from .names import DATA, MANIFEST, SAFETY, UPGRADED, Place, none_of_the_alias, place_of
 
 PREFIX = "django_dbdev"
 #: Bytes. What is repeated at most when a transfer is broken off; a part of the format.
@@ -74,16 +74,28 @@ class Storage:
                     continue
         return sorted(found, key=lambda shared: shared.place)
 
-    def find(self, name: str | None) -> Shared:
-        """The backup of that name, or the latest.
+    def find(self, name: str | None, suits: Callable[[Manifest], bool]) -> Shared:
+        """The latest backup that suits the alias, or one of that name: one that suits if there is.
 
         :raises ConfigurationError: naming those that there are.
         """
         known = self.backups()
-        for shared in reversed(known):
-            kept = shared.place.name in (SAFETY, UPGRADED)
-            if name in (shared.place.name, shared.place.directory.name) or (not name and not kept):
+        named = [
+            shared
+            for shared in reversed(known)
+            if (
+                name in (shared.place.name, shared.place.directory.name)
+                if name
+                else shared.place.name not in (SAFETY, UPGRADED)
+            )
+        ]
+        for shared in named:
+            if suits(shared.manifest):
                 return shared
+        if named and not name:
+            raise none_of_the_alias(f"the storage {self.alias!r}")
+        if named:
+            return named[0]
         names = ", ".join(shared.name for shared in known)
         raise ConfigurationError(
             f"There is no backup {name!r} in the storage {self.alias!r}."

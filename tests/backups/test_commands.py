@@ -138,3 +138,30 @@ def test_aliases_that_share_the_server_are_named(new_project: ProjectFactory) ->
     project.query("CREATE TABLE later (n int)", database="other")
     project.manage("dbdev_restore", "-n", "dump").ok()
     assert project.query("SELECT count(*) FROM later", database="other") == [(0,)]
+
+
+def test_the_latest_is_that_of_the_alias(new_project: ProjectFactory) -> None:
+    project = new_project(settings=SHARED)
+    project.manage("dbdev_init").ok()
+    project.manage("dbdev_backup", "--portable", "--database", "other", "-n", "others").ok()
+    refused = project.manage("dbdev_restore", "--noinput").failed(2)
+    assert "no backups of this alias" in refused.err
+    fill(project, 1)
+    project.manage("dbdev_backup", "--portable", "-n", "mine").ok()
+    fill(project, 2)
+    project.manage("dbdev_backup", "--portable", "--database", "other").ok()
+    project.manage("dbdev_restore").ok()
+    assert numbers(project) == [1]
+
+    # By its name it is restored when that is agreed to.
+    asked = project.manage("dbdev_restore", "-n", "others").failed()
+    assert "the alias 'other'" in asked.all
+    assert "the alias 'other'" in project.manage("dbdev_restore", str(backups(project)[0])).all
+    assert numbers(project) == [1]
+    project.manage("dbdev_restore", "-n", "others", "--noinput").ok()
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        numbers(project)
+
+    # The server's snapshot is one of each of its aliases.
+    project.manage("dbdev_backup", "--database", "other").ok()
+    project.manage("dbdev_restore", "--all").ok()

@@ -168,6 +168,29 @@ def test_sqlite_is_shared_as_it_is(new_project: ProjectFactory, folder: Path) ->
     assert two.sql("SELECT count(*) FROM numbers") == [[0]]
 
 
+def test_aliases_with_files_of_their_own_share_a_storage(
+    new_project: ProjectFactory, folder: Path
+) -> None:
+    other = 'DATABASES["other"] = {**DBSETTINGS, "NAME": BASE_DIR / "other.sqlite3"}\n'
+    project = new_project(
+        pin="",
+        base=SETTINGS.replace("postgres ", "sqlite "),
+        settings=other + FOLDER.format(location=str(folder)),
+    )
+    for alias in ("default", "other"):
+        project.manage("dbdev_init", "--database", alias).ok()
+        project.sql(f"CREATE TABLE of_{alias} (n int)", alias)
+        project.manage("dbdev_backup", "--database", alias, "--to", "shared", "-n", "both").ok()
+    project.manage("dbdev_backup", "--database", "other", "--to", "shared", "-n", "others").ok()
+    for how in ((), ("-n", "both")):
+        project.manage("dbdev_restore", "--from", "shared", *how).ok()
+        assert project.sql("SELECT count(*) FROM of_default") == [[0]]
+    asked = project.manage("dbdev_restore", "--from", "shared", "-n", "others").failed()
+    assert "the alias 'other'" in asked.all
+    project.manage("dbdev_restore", "--from", "shared", "-n", "others", "--noinput").ok()
+    assert project.sql("SELECT count(*) FROM of_other") == [[0]]
+
+
 @pytest.fixture
 def s3(tmp_path: Path) -> Iterator[str]:
     """A server that speaks the protocol, on loopback, with an empty bucket."""

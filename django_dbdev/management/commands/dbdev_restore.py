@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ...backends.base import make_tempdata
 from ...backups import contract
-from ...backups.manifest import PORTABLE, try_manifest
+from ...backups.manifest import PORTABLE, Manifest, try_manifest
 from ...backups.names import find_latest, find_named
 from ...backups.sharing import Storage
 from ...exceptions import ConfigurationError
@@ -25,7 +25,7 @@ class Command(BaseDbdevCommand):
             "directory",
             nargs="?",
             metavar="backup-directory",
-            help="The backup. Default: the latest that dbdev_backup made.",
+            help="The backup. Default: the latest that dbdev_backup made of the alias's data.",
         )
         parser.add_argument(
             "-n",
@@ -78,14 +78,20 @@ class Command(BaseDbdevCommand):
                 raise ConfigurationError("Give a directory or --from, not both.")
             return self._fetched(root, name)
         if given:
-            return Path(given).absolute()
-        return (find_named(root, name) if name else find_latest(root)).directory
+            directory = Path(given).absolute()
+        elif name:
+            directory = find_named(root, name).directory
+        else:
+            return find_latest(root, lambda made: self._suits(try_manifest(made))).directory
+        self._agree_on_owner(directory.name, try_manifest(directory))
+        return directory
 
     def _fetched(self, root: Path, name: str | None) -> Path:
         started = time.perf_counter()
         backend = self.dbdev_backend
         storage = Storage(self.options["storage"], backend.server_name)
-        shared = storage.find(name)
+        shared = storage.find(name, self._suits)
+        self._agree_on_owner(shared.name, shared.manifest)
         make_tempdata(backend.tempdata)
         root.mkdir(mode=0o700, exist_ok=True)
         progress = self.reporter.progress(f"Fetching {shared.name}", shared.manifest.size)
@@ -95,10 +101,26 @@ class Command(BaseDbdevCommand):
         self.reporter.fact(f"Fetched {directory.name}: {size(fetched)} in {took}")
         return directory
 
+    def _suits(self, manifest: Manifest | None) -> bool:
+        """Whether the backup holds this alias's data; one that cannot be read is told of later."""
+        return (
+            manifest is None or manifest.alias == self.alias or not self._holds_one_alias(manifest)
+        )
+
+    def _holds_one_alias(self, manifest: Manifest) -> bool:
+        return manifest.kind == PORTABLE or not self.dbdev_backend.shares_server
+
+    def _agree_on_owner(self, name: str, manifest: Manifest | None) -> None:
+        if manifest is not None and not self._suits(manifest):
+            self.confirm(
+                f"{name} holds the data of the alias {manifest.alias!r}. This puts it in the place "
+                f"of that of {self.alias!r}."
+            )
+
     def _agree_on_aliases(self, directory: Path) -> None:
         manifest = try_manifest(directory)
         alone = not self.dbdev_backend.shares_server or (
-            manifest is not None and manifest.kind == PORTABLE
+            manifest is not None and self._holds_one_alias(manifest)
         )
         if len(self.server_aliases) > 1 and not alone and not self.options["all_aliases"]:
             self.confirm(
