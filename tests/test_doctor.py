@@ -54,7 +54,7 @@ def test_what_is_safe_is_mended(ready: Project) -> None:
     (ready.root / ".git").mkdir()
     unfinished = ready.tempdata / "PostgresBackend-backups" / "backup-2026-11-22_13-40-00-123456"
     unfinished.mkdir(parents=True)
-    (ready.tempdata / ".PostgresBackend.2026.new").mkdir()
+    (ready.tempdata / ".PostgresBackend.2026-11-22_13-40-00-123456.new").mkdir()
     status, examined = doctor(ready)
     assert status == 1
     problems = texts(examined, "warning")
@@ -66,7 +66,7 @@ def test_what_is_safe_is_mended(ready: Project) -> None:
     assert not unfinished.exists()
     assert passfile.stat().st_mode & 0o777 == 0o600
     assert (ready.tempdata / ".gitignore").exists()
-    assert not (ready.tempdata / ".PostgresBackend.2026.new").exists()
+    assert not (ready.tempdata / ".PostgresBackend.2026-11-22_13-40-00-123456.new").exists()
     ready.manage("dbdev_startserver").ok()
 
 

@@ -159,6 +159,25 @@ def test_leftovers_of_dead_commands_are_swept(project: Project) -> None:
     assert hidden(project) == [".PostgresBackend-reporting.2026-11-22_13-40-00-123456.new"]
 
 
+def test_what_is_left_of_a_server_whose_name_begins_alike_stays(
+    new_project: ProjectFactory,
+) -> None:
+    project = new_project(
+        settings="""
+        DATABASES["a"] = {**DBSETTINGS, "PORT": DBSETTINGS["PORT"] + 1}
+        DATABASES["a.b"] = {**DBSETTINGS, "PORT": DBSETTINGS["PORT"] + 2}
+        """
+    )
+    others = [
+        project.tempdata / f"{name}.2026-11-22_13-40-00-123456.{end}"
+        for name, end in ((".PostgresBackend-a.b", "new"), ("PostgresBackend-a.b", "replaced"))
+    ]
+    for folder in others:
+        folder.mkdir(parents=True)
+    project.manage("dbdev_init", "--database", "a").ok()
+    assert [folder for folder in others if not folder.exists()] == []
+
+
 def kill_init(project: Project, delay: float) -> bool:
     """Kill ``dbdev_init`` after ``delay`` seconds; whether it was still at work."""
     command = project.start("dbdev_init")

@@ -324,9 +324,13 @@ def remove_tree(folder: Path) -> None:
 _LEFTOVERS = (".new", ".removed", ".new.log", ".new.pgpass", ".new.cnf")
 
 
+#: A :func:`timestamp` for glob, which tells ``a.<time>`` from ``a.b.<time>`` of an alias "a.b".
+A_TIME = "????-??-??_??-??-??-??????"
+
+
 def sweep(folder: Path) -> None:
     """Remove what commands that were killed left of ``folder``, whose lock is held."""
-    for leftover in folder.parent.glob(f".{glob.escape(folder.name)}.*"):
+    for leftover in folder.parent.glob(f".{glob.escape(folder.name)}.{A_TIME}.*"):
         if leftover.name.endswith(_LEFTOVERS):
             _remove(leftover)
 

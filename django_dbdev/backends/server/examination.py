@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import stat
 from collections.abc import Iterator
 from functools import partial
@@ -15,6 +16,7 @@ from ...findings import ERROR, NOTE, WARNING, Finding
 from ...process import ports
 from ...process.leftovers import working_in
 from ...process.locking import exclusive
+from ..base import A_TIME
 
 if TYPE_CHECKING:
     from .backend import ServerBackend
@@ -118,7 +120,7 @@ def _leftovers(backend: ServerBackend) -> Iterator[Finding]:
             "a restore or upgrade was killed between two renames",
             fix=partial(_mend, backend),
         )
-    hidden = sorted(p.name for p in datadir.parent.glob(f".{name}.*") if p.name.endswith(".new"))
+    hidden = sorted(p.name for p in datadir.parent.glob(f".{glob.escape(name)}.{A_TIME}*.new"))
     if hidden:
         yield Finding(
             NOTE,

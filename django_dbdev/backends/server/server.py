@@ -20,7 +20,7 @@ from ...process.locking import exclusive
 from ...process.privileges import Identity
 from ...records import write_atomically
 from ...reporting import seconds
-from ..base import make_tempdata, remove_tree, sweep, timestamp
+from ..base import A_TIME, make_tempdata, remove_tree, sweep, timestamp
 from .accounts import Account
 from .alias import ServerAlias
 from .control import START_TIMEOUT, Running, ServerControl
@@ -311,7 +311,7 @@ class DatabaseServer(ServerAlias):
     def _replaced(self) -> list[Path]:
         """What reinit set aside, oldest first; something is there when it was killed."""
         datadir = self.files.datadir
-        pattern = f"{glob.escape(datadir.name)}.*.{REPLACED}"
+        pattern = f"{glob.escape(datadir.name)}.{A_TIME}.{REPLACED}"
         return sorted(datadir.parent.glob(pattern))
 
     def forget_replaced(self) -> None:
