@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -176,6 +178,40 @@ def test_data_that_does_not_start_gives_way_to_the_old(ready: Project) -> None:
     assert "the old data is back" in failed.err
     assert numbers(ready) == [1, 2, 3]
     assert_nothing_is_shared(ready)
+
+
+def _empty_control(datadir: Path) -> None:
+    (datadir / "global" / "pg_control").write_bytes(b"")
+
+
+def _remove_wal(datadir: Path) -> None:
+    shutil.rmtree(datadir / "pg_wal")
+
+
+@pytest.mark.parametrize("damage", [_empty_control, _remove_wal])
+def test_a_damaged_cluster_is_restored_over(ready: Project, damage: Callable[[Path], None]) -> None:
+    ready.manage("dbdev_stopserver").ok()
+    for name in ("good", "bad"):
+        ready.manage("dbdev_backup", "-n", name).ok()
+    content = json.loads((backups(ready)[1] / "manifest.json").read_text())
+    content["files"] = {p: e for p, e in content["files"].items() if not p.startswith("pg_wal/")}
+    (backups(ready)[1] / "manifest.json").write_text(json.dumps(content))
+    damage(ready.datadir)
+    damaged = sorted(ready.datadir.rglob("*"))
+
+    assert "--no-safety" in ready.manage("dbdev_restore", "-n", "good").failed(5).err
+    assert sorted(ready.datadir.rglob("*")) == damaged
+    without = ("dbdev_restore", "--no-safety", "-n")
+    # What does not start gives way to what was there, whatever that is worth.
+    assert "did not start" in ready.manage(*without, "bad").failed().err
+    assert sorted(ready.datadir.rglob("*")) == damaged
+    assert ready.manage(*without, "good", DBDEV_FAULT_AT="restore:set-aside").status == -9
+    assert "is back" in ready.manage(*without, "good").ok().err
+    assert numbers(ready) == [1, 2]
+    assert_nothing_is_shared(ready)
+    assert leftovers(ready) == []
+    assert list(ready.tempdata.glob("PostgresBackend.2*")) == []
+    assert len(backups(ready)) == 2
 
 
 def test_restoring_where_there_is_nothing(ready: Project) -> None:

@@ -12,6 +12,7 @@ import re
 import struct
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -255,9 +256,10 @@ def _copy_wal(datadir: Path, target: Path, first: str, last: str) -> dict[str, F
 
 def _segment_size(datadir: Path) -> int:
     """Bytes: all segments of a cluster have the size that initdb gave them."""
-    for entry in os.scandir(datadir / "pg_wal"):
-        if _SEGMENT.fullmatch(entry.name):
-            return entry.stat().st_size
+    with suppress(FileNotFoundError):
+        for entry in os.scandir(datadir / "pg_wal"):
+            if _SEGMENT.fullmatch(entry.name):
+                return entry.stat().st_size
     raise BackupError(f"{datadir / 'pg_wal'} has no WAL.")
 
 

@@ -26,9 +26,12 @@ from ...reporting import seconds, size
 from ..base import timestamp
 from .control import Running
 from .conversion import dump_snapshot
+from .server import REPLACED
 
 if TYPE_CHECKING:
     from .backend import ServerBackend
+
+_WITHOUT_SAFETY = "to restore without keeping what is there: dbdev_restore --no-safety"
 
 
 def back_up(backend: ServerBackend, directory: Path) -> None:
@@ -234,6 +237,8 @@ class _Restore:
         self.toolchain = toolchain
         self.keep_safety = keep_safety
         self.replacement = Replacement(backend.files.datadir, timestamp())
+        #: What no safety backup can hold, until the new data has started.
+        self.aside: Path | None = None
         self.was_running = False
         self.built = False
 
@@ -248,10 +253,15 @@ class _Restore:
             self._say_who_is_disconnected(server)
             backend.stop(server)
         step("restore:stopped")
-        safety = self._new_safety()
         started_ns = time.time_ns()
+        safety: Path | None = None
         try:
-            rebuilt = self._build(safety, started_ns)
+            tree = self._scan()
+            if tree is not None:
+                safety = Path(backend.create_timestamped_backupdir(SAFETY))
+            rebuilt = self._build(tree or snapshot.Tree(), safety, started_ns)
+            if safety is None:
+                self._make_way()
             self.replacement.swap(safety)
         except BaseException as error:
             raise self._interrupted(error, port) from error
@@ -263,8 +273,12 @@ class _Restore:
             if safety is not None:
                 self._bring_back(safety, port)
                 error.hints = (*error.hints, f"the old data is back in {backend.files.datadir}")
+            elif self.aside is not None:
+                backend.bring_back(self.aside)
             raise
         step("restore:started")
+        if self.aside is not None:
+            discard(self.aside)
         if safety is not None and not self.keep_safety:
             discard(safety)
         prune(root, self.directory)
@@ -275,17 +289,30 @@ class _Restore:
         if safety is not None and self.keep_safety:
             backend.reporter.fact(f"What it replaced is kept in {safety}")
 
-    def _new_safety(self) -> Path | None:
-        if not self.backend.files.is_cluster():
-            if self.backend.files.is_occupied():
-                self.backend.clear_place()
+    def _scan(self) -> snapshot.Tree | None:
+        """What a safety backup has to hold; None where there is none to be made."""
+        backend = self.backend
+        if not backend.files.is_cluster():
             return None
-        return Path(self.backend.create_timestamped_backupdir(SAFETY))
+        try:
+            return backend.scan_stopped()
+        except DbdevError as error:
+            if self.keep_safety:
+                error.hints = (*error.hints, _WITHOUT_SAFETY)
+                raise
+            backend.reporter.warning(f"What is replaced cannot be copied: {error.message}")
+            return None
 
-    def _build(self, safety: Path | None, started_ns: int) -> snapshot.Rebuilt:
+    def _make_way(self) -> None:
+        files = self.backend.files
+        if files.is_cluster():
+            self.aside = self.backend.set_aside(REPLACED)
+        elif files.is_occupied():
+            self.backend.clear_place()
+
+    def _build(self, tree: snapshot.Tree, safety: Path | None, started_ns: int) -> snapshot.Rebuilt:
         backend, begun = self.backend, time.perf_counter()
         live = backend.files.datadir
-        tree = backend.scan_stopped() if safety else snapshot.Tree()
         # The restored backup knows best what has not changed since.
         data = self.directory / DATA
         own = snapshot.Base(data, self.manifest.files, self.manifest.started_ns)
@@ -319,6 +346,8 @@ class _Restore:
         """Have one side whole again, and the server running; what to raise then."""
         untouched = not self.built or self.replacement.new.exists()
         self.backend.mend()
+        if self.aside is not None and untouched:
+            self.backend.bring_back(self.aside)
         self._restart(port)
         which = "The old data" if untouched else "The backup's data"
         told = f"{which} is in {self.backend.files.datadir}{', as it was' if untouched else ''}."
