@@ -165,3 +165,26 @@ def test_the_latest_is_that_of_the_alias(new_project: ProjectFactory) -> None:
     # The server's snapshot is one of each of its aliases.
     project.manage("dbdev_backup", "--database", "other").ok()
     project.manage("dbdev_restore", "--all").ok()
+
+
+@pytest.mark.parametrize("why", ["a tablespace", "no WAL for copies"])
+def test_what_cannot_be_copied_is_kept_as_a_dump(new_project: ProjectFactory, why: str) -> None:
+    settings = 'settings = { wal_level = "minimal", max_wal_senders = 0 }\n'
+    pin = '[tool.django_dbdev.postgresql]\nversion = "18"\n'
+    project = new_project(pin=pin + settings * (why != "a tablespace"))
+    project.manage("dbdev_init").ok()
+    fill(project, 1)
+    if why == "a tablespace":
+        elsewhere = project.root / "elsewhere"
+        elsewhere.mkdir(mode=0o700)
+        project.query(f"CREATE TABLESPACE elsewhere LOCATION '{elsewhere}'")
+        project.query("ALTER TABLE numbers SET TABLESPACE elsewhere")
+    project.manage("dbdev_backup", "--portable", "-n", "one").ok()
+    assert "dbdev_backup --portable" in project.manage("dbdev_backup").failed().err
+    fill(project, 2)
+    assert "kept as a dump" in project.manage("dbdev_restore", "-n", "one").ok().err
+    assert numbers(project) == [1]
+    project.manage("dbdev_restore", "-n", "before-restore").ok()
+    assert numbers(project) == [1, 2]
+    assert [b["kind"] for b in listed(project)] == ["portable"] * 3
+    assert leftovers(project) == []

@@ -115,8 +115,8 @@ def copy_running(cursor: Cursor, datadir: Path, target: Path, bases: Sequence[Ba
     # What the pin sets must not end a session that says nothing while files are copied.
     for name in ("statement_timeout", "idle_session_timeout", "lock_timeout"):
         cursor.execute(f"SET {name} = 0")
-    _reserve_wal(cursor)
     try:
+        _reserve_wal(cursor)
         cursor.execute(
             "SELECT pg_backup_start('django_dbdev', true)"
             if version >= 15

@@ -21,7 +21,7 @@ from ...backups.names import DATA, SAFETY
 from ...backups.replace import PENDING, Replacement, discard, is_broken, prune
 from ...binaries.systems import current_system
 from ...binaries.toolchain import Toolchain
-from ...exceptions import BackupError, DbdevError, ServerError
+from ...exceptions import BackupError, ConfigurationError, DbdevError, ServerError
 from ...reporting import seconds, size
 from ..base import timestamp
 from .control import Running
@@ -54,8 +54,11 @@ def _options(backend: ServerBackend) -> Mapping[str, Any]:
     return getattr(backend.command, "options", {})
 
 
-def _dump(backend: ServerBackend, directory: Path) -> None:
-    """Dump the alias's database, for other versions and machines."""
+def _dump(backend: ServerBackend, directory: Path, name: str = "") -> Path:
+    """Dump the alias's database, for other versions and machines; the backup's folder.
+
+    :param name: what the folder is called from when the dump is whole.
+    """
     begun, started_ns = time.perf_counter(), time.time_ns()
     step("backup:begun")
     data = directory / DATA
@@ -68,12 +71,15 @@ def _dump(backend: ServerBackend, directory: Path) -> None:
         (data / path).chmod(0o600)
     server = backend.control.running()
     migrations = backend.applied_migrations(server) if server else {}
+    if name:
+        directory = directory.rename(directory.with_name(f"{directory.name}.{name}"))
     copied = Copied(tree, files, started_ns)
     version = backend.stopped_version()
     manifest = _manifest(backend, directory, version, copied, migrations, begun, PORTABLE)
     step("backup:described")
     write_manifest(directory, manifest)
     step("backup:done")
+    return directory
 
 
 def _snapshot(backend: ServerBackend, directory: Path) -> None:
@@ -184,10 +190,24 @@ def _safety(backend: ServerBackend) -> Path | None:
     directory = Path(backend.create_timestamped_backupdir(SAFETY))
     try:
         _snapshot(backend, directory)
-    except BaseException:
+    except BaseException as error:
         discard(directory)
-        raise
+        if not isinstance(error, BackupError | ConfigurationError):
+            raise
+        _go_on_without(backend, error)
+        return None
     return directory
+
+
+def _go_on_without(backend: ServerBackend, error: DbdevError) -> None:
+    """No safety backup can be made.
+
+    :raises DbdevError: this one, where a safety backup is wanted.
+    """
+    if _options(backend).get("safety", True):
+        error.hints = (*error.hints, _WITHOUT_SAFETY)
+        raise error
+    backend.reporter.warning(f"What is replaced cannot be copied: {error.message}")
 
 
 def _conclude(
@@ -211,13 +231,30 @@ def _load(backend: ServerBackend, directory: Path, manifest: Manifest) -> None:
     begun = time.perf_counter()
     # The program that loads it knows nothing of checksums.
     snapshot.verify(directory, manifest)
-    with backend.working_alone():
-        safety = _safety(backend) if _options(backend).get("safety", True) else None
+    safety = _safety_of_alias(backend) if _options(backend).get("safety", True) else None
     step("restore:kept")
     if not backend.files.is_cluster():
         backend.init()
     backend.load_portable(directory / DATA)
     _conclude(backend, directory, manifest, safety, begun)
+
+
+def _safety_of_alias(backend: ServerBackend) -> Path | None:
+    """A snapshot, or a dump of the alias's database where the cluster cannot be copied."""
+    try:
+        with backend.working_alone():
+            return _safety(backend)
+    except (BackupError, ConfigurationError) as error:
+        backend.reporter.warning(f"What is replaced is kept as a dump: {error.message}")
+    # Taking the lock, as dumping does, removes unfinished ones that have their name.
+    folder = Path(backend.create_timestamped_backupdir())
+    try:
+        return _dump(backend, folder, SAFETY)
+    except BaseException as error:
+        discard(folder)
+        if isinstance(error, DbdevError):
+            error.hints = (*error.hints, _WITHOUT_SAFETY)
+        raise
 
 
 class _Restore:
@@ -297,10 +334,7 @@ class _Restore:
         try:
             return backend.scan_stopped()
         except DbdevError as error:
-            if self.keep_safety:
-                error.hints = (*error.hints, _WITHOUT_SAFETY)
-                raise
-            backend.reporter.warning(f"What is replaced cannot be copied: {error.message}")
+            _go_on_without(backend, error)
             return None
 
     def _make_way(self) -> None:
