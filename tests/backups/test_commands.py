@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from django_dbdev.backups.checksums import checksum_of
 from tests.conftest import Project, ProjectFactory
 
 from .helpers import backups, fill, leftovers, manifest, numbers, root
@@ -106,6 +107,20 @@ def test_three_safety_backups_stay(ready: Project) -> None:
         assert numbers(ready) == [1]
     names = [b["name"] for b in listed(ready)]
     assert names == ["one", "before-restore", "before-restore", "before-restore"]
+
+
+def test_a_dump_that_cannot_be_loaded_leaves_no_copy_of_what_stays(ready: Project) -> None:
+    ready.manage("dbdev_backup", "--portable", "-n", "one").ok()
+    (backup,) = backups(ready)
+    table = next((backup / "data" / "dump").glob("*.dat*"))
+    table.write_bytes(b"no rows")
+    content = manifest(backup)
+    content["files"][f"dump/{table.name}"][:2] = [7, checksum_of(table)]
+    (backup / "manifest.json").write_text(json.dumps(content))
+    ready.manage("dbdev_restore", "-n", "one").failed(5)
+    assert numbers(ready) == [1]
+    assert backups(ready) == [backup]
+    assert leftovers(ready) == []
 
 
 def test_clients_are_disconnected(ready: Project) -> None:

@@ -178,6 +178,7 @@ def test_data_that_does_not_start_gives_way_to_the_old(ready: Project) -> None:
     assert "the old data is back" in failed.err
     assert numbers(ready) == [1, 2, 3]
     assert_nothing_is_shared(ready)
+    assert backups(ready) == [backup]
 
 
 def _empty_control(datadir: Path) -> None:

@@ -21,7 +21,13 @@ from ...backups.names import DATA, SAFETY
 from ...backups.replace import PENDING, Replacement, discard, is_broken, prune
 from ...binaries.systems import current_system
 from ...binaries.toolchain import Toolchain
-from ...exceptions import BackupError, ConfigurationError, DbdevError, ServerError
+from ...exceptions import (
+    BackupError,
+    ConfigurationError,
+    DbdevError,
+    DumpError,
+    ServerError,
+)
 from ...reporting import seconds, size
 from ..base import timestamp
 from .control import Running
@@ -235,7 +241,13 @@ def _load(backend: ServerBackend, directory: Path, manifest: Manifest) -> None:
     step("restore:kept")
     if not backend.files.is_cluster():
         backend.init()
-    backend.load_portable(directory / DATA)
+    try:
+        backend.load_portable(directory / DATA)
+    except DumpError:
+        if safety is not None:
+            # Everything is as it was.
+            discard(safety)
+        raise
     _conclude(backend, directory, manifest, safety, begun)
 
 
@@ -405,6 +417,7 @@ class _Restore:
             f"The restored data does not start; the old data is back in {backend.files.datadir}"
         )
         self._restart(port)
+        discard(safety)
 
     def _restart(self, port: int) -> None:
         if not self.was_running or not self.backend.made_by(self.toolchain):
