@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from contextlib import suppress
+
 from django.apps import AppConfig
 
 
@@ -12,3 +14,10 @@ class DbdevConfig(AppConfig):
 
         if conf.is_ephemeral():
             conf.use_ephemeral_ports()
+            return
+        from .exceptions import ConfigurationError
+        from .servers import use_recorded_ports
+
+        # The commands and the checks say what is malformed.
+        with suppress(ConfigurationError):
+            use_recorded_ports()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import conf
 from .exceptions import ConfigurationError
+from .records import recorded_ports
 from .registry import backendregistry
 from .reporting import SILENT, Reporter
 
@@ -57,3 +58,30 @@ def servers_of(aliases: Iterable[str], caller: Caller) -> list[BaseDbdevBackend]
 
 def _calling(caller: Caller, alias: str, server: Any) -> Any:
     return replace(caller, alias=alias, server_name=server.name, server_aliases=server.aliases)
+
+
+def use_recorded_ports() -> None:
+    """Have Django connect to where init has moved a server.
+
+    DBSETTINGS cannot tell that where DBDEV_DATADIR is not set yet while it is imported, or where
+    the server is not the first of its backend. A PORT that the user chose stays.
+
+    :raises ConfigurationError: when the pins or a setting are malformed.
+    """
+    recorded = recorded_ports(conf.tempdata())
+    if not recorded:
+        return
+    from .backends.server.alias import ServerAlias
+
+    databases, found = conf.databases(), {}
+    for alias, settings in databases.items():
+        try:
+            backend = backendregistry.for_engine(settings["ENGINE"])
+        except ConfigurationError:
+            continue  # The commands say it.
+        if issubclass(backend, ServerAlias) and backend.is_movable(settings):
+            found[alias] = recorded.get(backendregistry.server_of(alias, databases).name)
+    # Only now: the servers' names follow from the ports.
+    for alias, port in found.items():
+        if port is not None and isinstance(settings := databases[alias], dict):
+            settings["PORT"] = port

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from django_dbdev import conf
-from tests.conftest import Project, ProjectFactory
+from tests.conftest import SETTINGS, Project, ProjectFactory
 
 PIN = '[tool.django_dbdev.postgresql]\nversion = "18"\n'
 
@@ -113,6 +113,66 @@ def test_one_process_that_inits_and_migrates_sees_the_port_too(
         printed = project.manage("shell", "--no-imports", "-c", script).ok().out
     assert int(printed) == project.port()
     assert project.query("SELECT count(*) > 0 FROM django_migrations") == [(True,)]
+
+
+def test_settings_that_cannot_see_the_record_go_where_init_went(
+    new_project: ProjectFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The setting is in a module that the settings module imports, which does not have it yet."""
+    project = new_project(base="from base import *")
+    project.write("base.py", f'DBDEV_DATADIR = "state"\n{SETTINGS}')
+    wanted = ours(project, monkeypatch)
+    with listening(wanted):
+        assert "took" in project.manage("dbdev_init").ok().err
+        assert "is running already" in project.manage("dbdev_init").ok().out
+        project.manage("dbdev_stopserver").ok()
+        project.manage("dbdev_startserver").ok()
+        assert project.info()["port"] != wanted
+        assert project.sql("SELECT current_setting('data_directory')") == [
+            [str(project.root / "state" / "PostgresBackend")]
+        ]
+
+
+def test_a_recorded_port_is_for_its_own_server_and_for_no_port_that_was_chosen(
+    new_project: ProjectFactory,
+) -> None:
+    settings = """
+    DATABASES = {
+        "default": {**DBSETTINGS, "PORT": 31000},
+        "own": dict(DBSETTINGS),
+        "shared": {**DBSETTINGS, "NAME": "other"},
+        "far": {**DBSETTINGS, "HOST": "db.example.com"},
+        "next": {**DBSETTINGS, "PORT": DBSETTINGS["PORT"] + 1},
+    }
+    """
+    project = new_project(settings=settings)
+    project.tempdata.mkdir()
+    names = ("PostgresBackend-own", "PostgresBackend-next", "PostgresBackend-far")
+    (project.tempdata / "servers.json").write_text(
+        json.dumps({"ports": {name: 31001 + number for number, name in enumerate(names)}})
+    )
+    script = (
+        "import json; from django.db import connections; "
+        "print(json.dumps([connections[a].settings_dict['PORT'] for a in connections]))"
+    )
+    shell = ("shell", "--no-imports", "-c", script)
+    default, own, shared, far, following = json.loads(project.manage(*shell).ok().out)
+    assert (default, own, shared) == (31000, 31001, 31001)
+    assert (far, following) == (far, far + 1)
+    assert far in conf.DERIVED_PORTS
+
+
+def test_a_port_of_another_alias_is_not_taken(
+    new_project: ProjectFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its server need not run; the two would be taken for one."""
+    project = new_project(
+        settings='DATABASES["legacy"] = {**DBSETTINGS, "PORT": DBSETTINGS["PORT"] + 1}'
+    )
+    wanted = ours(project, monkeypatch)
+    with listening(wanted):
+        project.manage("dbdev_init").ok()
+    assert project.port() not in (wanted, wanted + 1)
 
 
 def test_a_server_on_every_address_takes_the_port_too(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ... import conf
 from ...binaries.engines import get_engine
@@ -23,9 +24,6 @@ from ...records import record_port, recorded_ports
 from ..base import BaseDbdevBackend
 from .accounts import Account, NameLimits, account_of
 from .files import ServerFiles
-
-#: Where DBSETTINGS looks for the recorded port; the setting may not have been read by then.
-_TEMPDATA = conf.tempdata()
 
 
 class ServerAlias(BaseDbdevBackend, ABC):
@@ -195,25 +193,30 @@ class ServerAlias(BaseDbdevBackend, ABC):
         taken_by = ports.owner(port)
         span = conf.DERIVED_PORTS
         start = port - span.start if port in span else 0
-        moved = ports.first_free(span[(start + step) % len(span)] for step in range(1, len(span)))
+        # The server of another alias may just not run.
+        others = {str(settings.get("PORT")) for settings in conf.databases().values()}
+        candidates = (span[(start + step) % len(span)] for step in range(1, len(span)))
+        moved = ports.first_free(each for each in candidates if str(each) not in others)
         if moved is None:
             raise self.port_taken(port)
         record_port(self.tempdata, self.server_name, moved)
         for alias in self.server_aliases:
-            # For what runs in this process after us; the next one reads the record.
+            # For what runs in this process after us; in the next one, ready() reads the record.
             settings = conf.databases()[alias]
             if isinstance(settings, dict):
                 settings["PORT"] = moved
         self.reporter.warning(f"Port {port} is taken by {taken_by}: took {moved} and recorded it")
-        if self.tempdata != _TEMPDATA:
-            self.reporter.warning(
-                "settings.py will not see that record: set DBDEV_DATADIR above the import of "
-                "DBSETTINGS there"
-            )
         return moved
 
+    @classmethod
+    def is_movable(cls, settings: Mapping[str, Any]) -> bool:
+        """Whether an alias is where DBSETTINGS has it while nothing is recorded."""
+        if conf.explicit_port(cls.family) is not None or settings.get("HOST") not in cls.hosts:
+            return False
+        return str(settings.get("PORT")) == str(conf.derived_port(cls.family))
+
     def _port_is_ours_to_choose(self) -> bool:
-        if conf.explicit_port(self.family) is not None:
+        if conf.explicit_port(self.family) is not None or self.host not in self.hosts:
             return False
         recorded = recorded_ports(self.tempdata).get(self.server_name)
         return self.port in (recorded, conf.derived_port(self.family))
