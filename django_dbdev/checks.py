@@ -67,7 +67,7 @@ def _project_checks() -> Iterator[checks.CheckMessage]:
             id=f"{TAG}.W003",
         )
     folder = conf.tempdata()
-    if folder.is_dir() and not keeps_out_of_git(folder):
+    if not keeps_out_of_git(folder):
         yield checks.Warning(
             f"The data directory {folder} is not ignored by git.",
             hint=f"Put a file {folder / '.gitignore'} with the line * there.",
@@ -138,7 +138,19 @@ def _is_here(backend: BaseDbdevBackend) -> bool:
 
 
 def keeps_out_of_git(folder: Path) -> bool:
-    """Whether the folder's own .gitignore, or that of a folder above, covers it."""
+    """Whether the folder's own .gitignore, or that of a folder above, covers it.
+
+    True too where there is nothing to keep out, or where another account's files cannot be read.
+    """
+    try:
+        return _is_ignored(folder)
+    except OSError:
+        return True
+
+
+def _is_ignored(folder: Path) -> bool:
+    if not folder.is_dir():
+        return True
     own = folder / ".gitignore"
     if own.is_file() and "*" in own.read_text("utf-8", "replace").split():
         return True

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import nullcontext
+from pathlib import Path
+
 import pytest
+
+from django_dbdev.checks import keeps_out_of_git
+from django_dbdev.process.privileges import acting_as
 
 from .conftest import ProjectFactory
 
@@ -72,6 +79,22 @@ def test_a_data_directory_that_git_would_take_is_a_warning(new_project: ProjectF
     assert "django_dbdev.W001" in said
     (project.root / ".gitignore").write_bytes(b"caf\xe9\n/dbdev_tempdata/\n")
     project.manage("check", "--fail-level", "WARNING").ok()
+
+
+@pytest.mark.parametrize("closed", [".", "state", "state/.gitignore"])
+def test_a_data_directory_that_another_account_has_closed_is_no_warning(
+    open_folder: Path, closed: str
+) -> None:
+    state = open_folder / "state"
+    state.mkdir()
+    for folder in (open_folder, state):
+        (folder / ".gitignore").write_text("nothing that matters\n")
+    (open_folder / closed).chmod(0)
+    # To root nothing is closed.
+    with acting_as(65534, 65534, []) if os.geteuid() == 0 else nullcontext():
+        assert keeps_out_of_git(state)
+    for folder in (open_folder, state):
+        folder.chmod(0o700)
 
 
 def test_debug_that_a_test_runner_switched_off_is_no_warning(new_project: ProjectFactory) -> None:
