@@ -36,6 +36,7 @@ TAG = "django_dbdev"
 def check_setup(**kwargs: Any) -> list[checks.CheckMessage]:
     try:
         conf.project()
+        conf.tempdata()
     except DbdevError as error:
         return [_error(error, "E001")]
     return [*_project_checks(), *_alias_checks()]

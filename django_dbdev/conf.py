@@ -174,13 +174,19 @@ def path_setting(name: str) -> Path | None:
 def _as_path(name: str, value: object) -> Path:
     if not isinstance(value, str | os.PathLike):
         raise ConfigurationError(f"{name} is {value!r}, which is not a path.")
-    return Path(value).expanduser()
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise ConfigurationError(
+            f"{name} is {str(value)!r}, and it is not known where that home is.",
+            hints=["write the path in full, without ~"],
+        ) from None
 
 
 def path_variable(name: str) -> Path | None:
     """An environment variable that holds a path; None where it is not set."""
     value = os.environ.get(name)
-    return Path(value).expanduser() if value else None
+    return _as_path(name, value) if value else None
 
 
 def text_variable(name: str) -> str:
@@ -199,7 +205,7 @@ def store() -> Path:
     Root's is the system's cache: a server's own account could not enter a closed ``/root``.
     """
     if chosen := os.environ.get("DBDEV_STORE"):
-        return Path(chosen).expanduser().resolve()
+        return _as_path("DBDEV_STORE", chosen).resolve()
     from platformdirs import site_cache_path, user_cache_path
 
     folder = site_cache_path if os.geteuid() == 0 else user_cache_path
@@ -227,7 +233,10 @@ def default_port(engine: str, server: str) -> int:
         explicit = explicit_port(engine)
         if explicit is not None:
             return explicit
-    return recorded_ports(tempdata()).get(server) or derived_port(engine)
+    with suppress(ConfigurationError):
+        if recorded := recorded_ports(tempdata()).get(server):
+            return recorded
+    return derived_port(engine)
 
 
 def is_ephemeral() -> bool:

@@ -65,6 +65,17 @@ def test_settings_of_another_type(project: Project, setting: str, named: str) ->
     assert not project.datadir.exists()
 
 
+@pytest.mark.parametrize("name", ["DBDEV_DATADIR", "DBDEV_STORE", "DBDEV_POSTGRESQL_BINDIR"])
+def test_a_home_that_there_is_not(project: Project, name: str) -> None:
+    value = "~nosuchuser/folder"
+    told = f"{name} is {value!r}, and it is not known where that home is"
+    failed = project.manage("dbdev_init", **{name: value}).failed(2).err
+    assert told in failed
+    assert "hint: write the path in full, without ~" in failed
+    checked = project.manage("check", **{name: value}).failed().err
+    assert f"(django_dbdev.E001) {told}" in checked
+
+
 def test_a_missing_driver(new_project: ProjectFactory) -> None:
     """No PostgreSQL driver. It is there, for the tests: an import hook hides it."""
     project = new_project(settings='INSTALLED_APPS = ["django_dbdev"]')
