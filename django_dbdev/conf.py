@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -67,43 +67,45 @@ def project_root() -> tuple[Path, bool]:
 
     Going up from the settings module's file: the first folder whose pyproject.toml has the
     table ``[tool.django_dbdev]``; else the first that has a pyproject.toml; else the first
-    that has a manage.py. ``DBDEV_PROJECT_ROOT`` in the environment overrides.
+    that has a manage.py. Where none has, as above an installed package, the same from the
+    running manage.py, else from the working directory. ``DBDEV_PROJECT_ROOT`` in the
+    environment overrides.
     """
     if chosen := os.environ.get("DBDEV_PROJECT_ROOT"):
         return Path(chosen).resolve(), True
-    return _find_root(_start())
+    for start in _starts():
+        if (root := _find_root(start)) is not None:
+            return root, True
+    return Path.cwd(), False
 
 
-def _start() -> Path:
-    """The folder of the settings module; without one, of the running manage.py or ourselves."""
+def _starts() -> Iterator[Path]:
+    """The folder of the settings module, then that of the running manage.py or ourselves."""
     name = os.environ.get("DJANGO_SETTINGS_MODULE", "")
     try:
         spec = find_spec(name) if name else None
     except (ImportError, ValueError, AttributeError):
         spec = None
     if spec is not None and spec.origin and Path(spec.origin).is_file():
-        return Path(spec.origin).resolve().parent
+        yield Path(spec.origin).resolve().parent
     script = Path(sys.argv[0]) if sys.argv and sys.argv[0] else Path()
-    return script.resolve().parent if script.name == "manage.py" else Path.cwd()
+    yield script.resolve().parent if script.name == "manage.py" else Path.cwd()
 
 
 @lru_cache(maxsize=8)
-def _find_root(start: Path) -> tuple[Path, bool]:
+def _find_root(start: Path) -> Path | None:
     candidates: dict[str, Path] = {}
     for folder in (start, *start.parents):
         pyproject = folder / "pyproject.toml"
         if pyproject.is_file():
             if TABLE.encode() in pyproject.read_bytes():
-                return folder, True
+                return folder
             candidates.setdefault("pyproject", folder)
         if (folder / "manage.py").is_file():
             candidates.setdefault("manage", folder)
         if (folder / ".git").exists():
             break
-    for kind in ("pyproject", "manage"):
-        if kind in candidates:
-            return candidates[kind], True
-    return start, False
+    return candidates.get("pyproject") or candidates.get("manage")
 
 
 def _stamp(root: Path) -> tuple[int, int]:

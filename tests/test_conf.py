@@ -1,0 +1,39 @@
+"""Where the project is, as far as no command is needed to see it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from django_dbdev import conf
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Settings in an installed package; the process begins in the folder ``here``."""
+    (tmp_path / ".git").mkdir()
+    for folder in ("installed", "here", "project/below"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "installed" / "dbdev_installed_settings.py").touch()
+    monkeypatch.syspath_prepend(tmp_path / "installed")
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "dbdev_installed_settings")
+    monkeypatch.setattr("sys.argv", ["django-admin"])
+    monkeypatch.chdir(tmp_path / "here")
+    conf._find_root.cache_clear()
+    return tmp_path
+
+
+def test_settings_in_an_installed_package(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert conf.project_root() == (place / "here", False)
+    (place / "project" / "manage.py").touch()
+    monkeypatch.setattr("sys.argv", [str(place / "project" / "manage.py"), "dbdev_init"])
+    assert conf.project_root() == (place / "project", True)
+    monkeypatch.setattr("sys.argv", ["pytest"])
+    monkeypatch.chdir(place / "project" / "below")
+    conf._find_root.cache_clear()
+    assert conf.project_root() == (place / "project", True)
+    # What stands above the settings goes first.
+    (place / "installed" / "pyproject.toml").touch()
+    conf._find_root.cache_clear()
+    assert conf.project_root() == (place / "installed", True)
