@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 
 OFF, PROJECT, EPHEMERAL = "off", "project", "ephemeral"
 _CHOICES = (OFF, PROJECT, EPHEMERAL)
+#: Options of pytest with which it runs no test, as it names them itself.
+_TELLING = (
+    "help",
+    "markers",
+    "collectonly",
+    "showfixtures",
+    "show_fixtures_per_test",
+    "cacheshow",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,7 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         const=PROJECT,
         choices=_CHOICES,
         help="Have the project's database servers up during the tests; `--dbdev=ephemeral` has "
-        "new ones, which go afterwards.",
+        "new ones, which go afterwards. Before paths write `--dbdev=project`.",
     )
     parser.addini("dbdev", f"What --dbdev is by default: {', '.join(_CHOICES)}.", default=OFF)
 
@@ -41,9 +50,14 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(
             f"dbdev is {how!r} in pytest's configuration, not one of {_CHOICES}"
         )
-    if how == OFF or _has_servers_already(config):
+    if how == OFF or _has_servers_already(config) or _tells_only(config):
         return
-    config.pluginmanager.register(_Servers(config, how == EPHEMERAL), "django_dbdev_servers")
+    config.pluginmanager.register(_Servers(how == EPHEMERAL), "django_dbdev_servers")
+
+
+def _tells_only(config: pytest.Config) -> bool:
+    """Whether pytest is asked for what needs no test to run."""
+    return any(getattr(config.option, name, None) for name in _TELLING)
 
 
 def _has_servers_already(config: pytest.Config) -> bool:
@@ -54,12 +68,11 @@ def _has_servers_already(config: pytest.Config) -> bool:
 class _Servers:
     """The servers, from registration until pytest ends."""
 
-    def __init__(self, config: pytest.Config, ephemeral: bool) -> None:
+    def __init__(self, ephemeral: bool) -> None:
         self._stack = ExitStack()
-        self._before, self._up = dict(os.environ), None
-        if not config.option.collectonly:
-            self._up = self._bring_up(ephemeral)
-            os.environ.update(self._up.environment)
+        self._before = dict(os.environ)
+        self._up = self._bring_up(ephemeral)
+        os.environ.update(self._up.environment)
 
     def _bring_up(self, ephemeral: bool) -> Up:
         import django
@@ -72,17 +85,18 @@ class _Servers:
 
         try:
             django.setup()
+        except (ImportError, ImproperlyConfigured) as error:
+            raise pytest.UsageError(f"--dbdev needs Django's settings: {error}") from None
+        try:
             caller = Caller(None, None, options={})
             return self._stack.enter_context(
                 servers_up(list(conf.databases()), caller, ephemeral=ephemeral)
             )
-        except ImproperlyConfigured as error:
-            raise pytest.UsageError(f"--dbdev needs Django's settings: {error}") from None
-        except DbdevError as error:
+        except (DbdevError, ImproperlyConfigured) as error:
             raise pytest.UsageError(f"--dbdev: {error}") from None
 
     def pytest_report_header(self) -> list[str]:
-        return [f"dbdev: {server}" for server in self._up.servers] if self._up else []
+        return [f"dbdev: {server}" for server in self._up.servers]
 
     def pytest_unconfigure(self) -> None:
         os.environ.clear()

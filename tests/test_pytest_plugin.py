@@ -101,3 +101,15 @@ def test_without_settings_and_with_a_wrong_pin_it_says_so(tested: Project) -> No
     assert "postgresql 99" in said
     (tested.root / "pytest.ini").unlink()
     assert "--dbdev needs" in run_pytest(tested, "--dbdev").failed(4).err
+    gone = ("-p", "no:django", "--dbdev=ephemeral")
+    said = run_pytest(tested, *gone, DJANGO_SETTINGS_MODULE="nope.settings").failed(4).err
+    assert "--dbdev needs Django's settings: No module named 'nope'" in said
+
+
+@pytest.mark.parametrize("option", ["--help", "--markers", "--fixtures", "--collect-only"])
+def test_what_runs_no_test_brings_nothing_up(tested: Project, option: str) -> None:
+    tested.write("pytest.ini", "[pytest]\nDJANGO_SETTINGS_MODULE = settings\ndbdev = ephemeral\n")
+    said = run_pytest(tested, option).ok().out
+    assert not tested.tempdata.exists()
+    if option == "--help":
+        assert "Before paths write `--dbdev=project`" in " ".join(said.split())
