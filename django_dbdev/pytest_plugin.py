@@ -9,7 +9,7 @@ does so before Django's test databases are made.
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -88,17 +88,30 @@ class _Servers:
         except (ImportError, ImproperlyConfigured) as error:
             raise pytest.UsageError(f"--dbdev needs Django's settings: {error}") from None
         try:
-            caller = Caller(None, None, options={})
-            return self._stack.enter_context(
-                servers_up(list(conf.databases()), caller, ephemeral=ephemeral)
-            )
-        except (DbdevError, ImproperlyConfigured) as error:
+            self._places = (conf.project_root()[0], conf.tempdata())
+            with self._as_owner() as self._problem:
+                caller = Caller(None, None, options={})
+                return self._stack.enter_context(
+                    servers_up(list(conf.databases()), caller, ephemeral=ephemeral)
+                )
+        except (DbdevError, OSError, ImproperlyConfigured) as error:
             raise pytest.UsageError(f"--dbdev: {error}") from None
+
+    def _as_owner(self) -> AbstractContextManager[str | None]:
+        """What the servers write is the project's owner's; the tests run as who runs pytest."""
+        from .process.privileges import as_project_owner
+
+        return as_project_owner(*self._places)
 
     def pytest_report_header(self) -> list[str]:
         return [f"dbdev: {server}" for server in self._up.servers]
 
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self._problem is not None:
+            terminalreporter.write_line(f"dbdev: {self._problem}", yellow=True)
+
     def pytest_unconfigure(self) -> None:
         os.environ.clear()
         os.environ.update(self._before)
-        self._stack.close()
+        with self._as_owner():
+            self._stack.close()

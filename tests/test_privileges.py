@@ -692,3 +692,56 @@ def test_commands_called_twice_in_one_process_leave_root_as_it_was(
     said = [line for line in done.output.splitlines() if line.endswith("/root")]
     assert [line.split()[1:] for line in said] == [["0", "0", "True", "/root"]] * 5
     assert "failed" in said[3]
+
+
+SQLITE = """
+from django_dbdev.backends.sqlite import DBSETTINGS
+
+SECRET_KEY = "for tests"
+INSTALLED_APPS = ["django_dbdev"]
+DATABASES = {"default": DBSETTINGS}
+"""
+
+
+@pytest.fixture
+def tested_project(
+    open_folder: Path, new_project: ProjectFactory, somebody: pwd.struct_passwd
+) -> Project:
+    """A normal user's project, with a test of who runs it."""
+    project = new_project(str(open_folder / "project"), base=SQLITE)
+    project.write("test_it.py", "import os\ndef test_it():\n    assert os.geteuid() == 0\n")
+    for path in (project.root, *project.root.rglob("*")):
+        os.chown(path, somebody.pw_uid, somebody.pw_gid)
+    return project
+
+
+def pytest_of_root(project: Project, how: str) -> str:
+    words = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:django", f"--dbdev={how}")
+    environment = project.env(
+        DBDEV_STORE=str(project.root / "s"), DJANGO_SETTINGS_MODULE="settings"
+    )
+    return run(Command(PYTHON, words, environment, cwd=project.root)).output
+
+
+@root
+@pytest.mark.parametrize("how", ["project", "ephemeral"])
+def test_root_runs_tests_in_a_normal_users_project(
+    tested_project: Project, somebody: pwd.struct_passwd, how: str
+) -> None:
+    with acting_as(somebody.pw_uid, somebody.pw_gid, []):
+        unreadable = privileges._unreadable()
+    if unreadable is not None:
+        pytest.skip(f"the Python that runs the tests is root's own: {unreadable}")
+    assert "1 passed" in pytest_of_root(tested_project, how)
+    state = tested_project.tempdata
+    assert {path.lstat().st_uid for path in (state, *state.rglob("*"))} == {somebody.pw_uid}
+
+
+@root
+def test_tests_that_root_runs_say_what_becomes_roots(tested_project: Project) -> None:
+    tested_project.write(
+        "conftest.py",
+        "from django_dbdev.process import privileges\nprivileges._unreadable = lambda: '/a/file'\n",
+    )
+    said = pytest_of_root(tested_project, "project")
+    assert "may not read /a/file: what is made there now will be root's" in said
