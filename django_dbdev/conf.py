@@ -37,6 +37,10 @@ EPHEMERAL_PORTS = range(30000, 32768)
 DERIVED_PORTS = range(20100, 30000)
 
 
+class RecordedPort(int):
+    """A port that init recorded; a user's own number in DATABASES, be it the same, is none."""
+
+
 @dataclass(frozen=True)
 class Project:
     """Where the project is and what it pins. All paths are absolute.
@@ -237,7 +241,7 @@ def default_port(engine: str, server: str) -> int:
             return explicit
     with suppress(ConfigurationError):
         if recorded := recorded_ports(tempdata()).get(server):
-            return recorded
+            return RecordedPort(recorded)
     return derived_port(engine)
 
 

@@ -84,4 +84,4 @@ def use_recorded_ports() -> None:
     # Only now: the servers' names follow from the ports.
     for alias, port in found.items():
         if port is not None and isinstance(settings := databases[alias], dict):
-            settings["PORT"] = port
+            settings["PORT"] = conf.RecordedPort(port)

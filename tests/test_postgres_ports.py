@@ -108,11 +108,14 @@ def test_one_process_that_inits_and_migrates_sees_the_port_too(
         script = (
             "from django.core.management import call_command as call; from django.db import "
             "connection; call('dbdev_init', verbosity=0); call('migrate', verbosity=0); "
-            "print(connection.settings_dict['PORT'])"
+            "print(connection.settings_dict['PORT']); connection.close(); "
+            "call('dbdev_destroy', interactive=False, verbosity=0); "
+            "call('dbdev_init', verbosity=0); call('migrate', verbosity=0)"
         )
         printed = project.manage("shell", "--no-imports", "-c", script).ok().out
     assert int(printed) == project.port()
-    assert project.query("SELECT count(*) > 0 FROM django_migrations") == [(True,)]
+    # The next process too.
+    assert project.sql("SELECT count(*) > 0 FROM django_migrations") == [[True]]
 
 
 def test_settings_that_cannot_see_the_record_go_where_init_went(
@@ -148,9 +151,9 @@ def test_a_recorded_port_is_for_its_own_server_and_for_no_port_that_was_chosen(
     project = new_project(settings=settings)
     project.tempdata.mkdir()
     names = ("PostgresBackend-own", "PostgresBackend-next", "PostgresBackend-far")
-    (project.tempdata / "servers.json").write_text(
-        json.dumps({"ports": {name: 31001 + number for number, name in enumerate(names)}})
-    )
+    recorded = {name: 31001 + number for number, name in enumerate(names)}
+    record = project.tempdata / "servers.json"
+    record.write_text(json.dumps({"ports": recorded}))
     script = (
         "import json; from django.db import connections; "
         "print(json.dumps([connections[a].settings_dict['PORT'] for a in connections]))"
@@ -160,6 +163,9 @@ def test_a_recorded_port_is_for_its_own_server_and_for_no_port_that_was_chosen(
     assert (default, own, shared) == (31000, 31001, 31001)
     assert (far, following) == (far, far + 1)
     assert far in conf.DERIVED_PORTS
+    # DBSETTINGS knows of the first server only.
+    record.write_text(json.dumps({"ports": {**recorded, "PostgresBackend": 31009}}))
+    assert json.loads(project.manage(*shell).ok().out)[:3] == [31000, 31001, 31001]
 
 
 def test_a_port_of_another_alias_is_not_taken(
@@ -204,6 +210,21 @@ def test_a_port_that_was_chosen_is_not_left_for_another(
         assert not (project.tempdata / "servers.json").exists()
     project.manage("dbdev_init").ok()
     assert project.port() == port
+
+
+def test_a_number_in_the_settings_is_the_users_though_it_was_recorded(
+    new_project: ProjectFactory,
+) -> None:
+    """A record of another would be of no use: the settings say this one."""
+    port = free_port()
+    project = new_project(settings=f'DATABASES = {{"default": {{**DBSETTINGS, "PORT": {port}}}}}')
+    project.tempdata.mkdir()
+    record = project.tempdata / "servers.json"
+    record.write_text(json.dumps({"ports": {"PostgresBackend": port}}))
+    with listening(port):
+        failed = project.manage("dbdev_init").failed(4)
+    assert "hint: set another PORT in DATABASES['default'], or free that one" in failed.err
+    assert json.loads(record.read_text()) == {"ports": {"PostgresBackend": port}}
 
 
 def test_the_environment_goes_before_the_pin_and_the_record(

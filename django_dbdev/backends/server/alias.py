@@ -20,7 +20,7 @@ from ...exceptions import (
 )
 from ...pins import Pin
 from ...process import ports
-from ...records import record_port, recorded_ports
+from ...records import record_port
 from ..base import BaseDbdevBackend
 from .accounts import Account, NameLimits, account_of
 from .files import ServerFiles
@@ -187,8 +187,11 @@ class ServerAlias(BaseDbdevBackend, ABC):
         """The port in DATABASES; another one when it is taken and was not chosen by the user."""
         port = self.port
         if ports.is_free(port):
+            if isinstance(self.dbsettings.get("PORT"), conf.RecordedPort):
+                # dbdev_destroy, in this process, has forgotten it.
+                record_port(self.tempdata, self.server_name, port)
             return port
-        if not self._port_is_ours_to_choose():
+        if not self.is_movable(self.dbsettings):
             raise self.port_taken(port)
         taken_by = ports.owner(port)
         span = conf.DERIVED_PORTS
@@ -204,29 +207,24 @@ class ServerAlias(BaseDbdevBackend, ABC):
             # For what runs in this process after us; in the next one, ready() reads the record.
             settings = conf.databases()[alias]
             if isinstance(settings, dict):
-                settings["PORT"] = moved
+                settings["PORT"] = conf.RecordedPort(moved)
         self.reporter.warning(f"Port {port} is taken by {taken_by}: took {moved} and recorded it")
         return moved
 
     @classmethod
     def is_movable(cls, settings: Mapping[str, Any]) -> bool:
-        """Whether an alias is where DBSETTINGS has it while nothing is recorded."""
+        """Whether an alias's PORT is that of DBSETTINGS, and no choice of the user's."""
         if conf.explicit_port(cls.family) is not None or settings.get("HOST") not in cls.hosts:
             return False
-        return str(settings.get("PORT")) == str(conf.derived_port(cls.family))
-
-    def _port_is_ours_to_choose(self) -> bool:
-        if conf.explicit_port(self.family) is not None or self.host not in self.hosts:
-            return False
-        recorded = recorded_ports(self.tempdata).get(self.server_name)
-        return self.port in (recorded, conf.derived_port(self.family))
+        port, derived = settings.get("PORT"), conf.derived_port(cls.family)
+        return isinstance(port, conf.RecordedPort) or str(port) == str(derived)
 
     def port_taken(self, port: int) -> ForeignServerError:
         return ForeignServerError(
             f"Port {port} is taken by {ports.owner(port)}; it is not touched.",
             hints=[
                 "dbdev_init takes another port"
-                if self._port_is_ours_to_choose()
+                if self.is_movable(self.dbsettings)
                 else f"set another PORT in DATABASES[{self.alias!r}], or free that one"
             ],
         )
