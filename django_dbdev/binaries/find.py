@@ -410,7 +410,8 @@ class _Search:
         self, packager: Packager, version: str, sha256: str, home: Path, link: Path
     ) -> Toolchain | None:
         toolchain = packager.toolchain(version, sha256, home, link)
-        if self.engine.server not in toolchain.programs:
+        # All of them: a tree may link to another for some, which is not there any more.
+        if not toolchain.programs.keys() >= set(self.engine.required):
             return None
         try:
             require_extensions(

@@ -1,7 +1,8 @@
 """What is in the store, who uses it, and whether it is what was unpacked.
 
 Every project that uses programs is noted in the store (:meth:`.store.Store.note_user`) by its
-prefix, whose links say which programs those are: a project that is gone uses nothing.
+prefix, whose links say which programs those are: a project that is gone uses nothing. A tree that
+takes programs from another says so in its record, as ``uses``.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Item:
 
     :param kind: :data:`TREES`, :data:`CLUSTERS`, or :data:`LISTS` of what a suite has.
     :param record: what it is, as far as it was noted.
-    :param used_by: the roots of the projects that link to it; for trees alone.
+    :param used_by: the roots of the projects that use it; for trees alone.
     :param last_used: seconds since the epoch.
     """
 
@@ -195,14 +196,16 @@ def _folders(parent: Path) -> list[Path]:
 
 
 def _users(store: Store) -> dict[str, set[str]]:
-    """The roots of the projects that link to each tree, by the tree's key."""
+    """The roots of the projects that use each tree, by the tree's key."""
     found: dict[str, set[str]] = {}
     trees = store.root.resolve() / TREES
+    records = store.records()
     for _, user in store.users():
         for link in _links(Path(user["prefix"])):
             if link.is_relative_to(trees):
                 key = link.relative_to(trees).parts[0]
-                found.setdefault(key, set()).add(user["root"])
+                for used in (key, *records.get(key, {}).get("uses", ())):
+                    found.setdefault(used, set()).add(user["root"])
     return found
 
 

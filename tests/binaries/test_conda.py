@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from django_dbdev.binaries import upkeep
 from django_dbdev.binaries.conda import channel_name
 from django_dbdev.binaries.find import Sources, find_toolchain, installed_toolchain
 from django_dbdev.binaries.lock import LockedFiles, read_lock
+from django_dbdev.binaries.store import Store
 from django_dbdev.binaries.systems import current_system
 from django_dbdev.exceptions import IntegrityError, NoToolchainError
 from django_dbdev.pins import Requirement
@@ -83,6 +85,10 @@ def test_a_server_of_a_channel(
     text = sources.lock.read_text()
     assert "://" not in text
     assert str(tmp_path) not in text
+
+    (verified,) = upkeep.verify(Store(store))
+    assert not verified.noted, "it was noted when it was installed"
+    assert not verified.problem
 
     again = replace(sources, offline=True, locked=True)
     assert installed_toolchain(WANTED, again) == find_toolchain(WANTED, again).toolchain

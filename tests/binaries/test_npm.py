@@ -9,15 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from django_dbdev.binaries import npm
+from django_dbdev.binaries import npm, upkeep
 from django_dbdev.binaries.find import Sources, find_toolchain, installed_toolchain
 from django_dbdev.binaries.lock import LockedFiles, read_lock, write_lock
+from django_dbdev.binaries.store import Store
 from django_dbdev.binaries.systems import SYSTEMS, current_system
 from django_dbdev.exceptions import IntegrityError, NoToolchainError
 from django_dbdev.pins import Requirement
 from django_dbdev.process.command import Command
 from django_dbdev.process.run import run
 
+from .broken import copy_tree
 from .conftest import Recorder
 
 pytestmark = pytest.mark.skipif(not npm.is_there(), reason="there is no npm")
@@ -66,6 +68,38 @@ def test_a_minor_version_that_no_wheel_has(
     elsewhere = find_toolchain(WANTED, replace(again, store=moved)).toolchain
     assert says(elsewhere.program("psql")) == says(toolchain.program("psql"))
     assert installed_toolchain(WANTED, replace(again, store=moved)) == elsewhere
+
+
+def test_its_clients_are_used_and_made_again(
+    new_sources: NewSources, store: Path, tmp_path: Path
+) -> None:
+    """No project links to the wheel's tree: the server's does."""
+    shared = new_sources("shared")
+    find_toolchain(WANTED, shared)
+    locked = read_lock(shared.lock)
+    assert locked is not None
+    files = locked.engines["postgresql"].packages[0].systems[HERE]
+    assert isinstance(files, LockedFiles)
+    clients = files.files[1].sha256
+    own = Store(tmp_path / "own store")
+    copy_tree(store / "trees" / clients, own.make("trees") / clients)
+    own.record(clients, Store(store).records()[clients])
+    sources = new_sources(store=own.root)
+    write_lock(sources.lock, locked)
+    find_toolchain(WANTED, sources)
+
+    assert {item.used_by for item in upkeep.items(own)} == {(str(sources.lock.parent),)}
+    for tree in own.root.glob("trees/*/"):
+        os.utime(tree, (0, 0))
+    assert not upkeep.prune(own).items
+    (verified,) = (v for v in upkeep.verify(own) if v.item.key != clients)
+    assert not verified.noted, "it was noted when it was unpacked"
+    assert not verified.problem
+
+    own.remove("trees", clients)
+    assert installed_toolchain(WANTED, sources) is None
+    mended = find_toolchain(WANTED, sources).toolchain
+    assert says(mended.program("pg_dump")).startswith("pg_dump (PostgreSQL) 16.")
 
 
 def test_bytes_that_are_not_those_of_the_lock(

@@ -13,6 +13,7 @@ from pathlib import Path
 from ...exceptions import IntegrityError
 from ...pins import Requirement
 from ...reporting import Reporter, seconds
+from ..digest import tree_digest
 from ..engines import Engine
 from ..lock import LockedFile, LockedFiles, LockedPackage
 from ..programs import (
@@ -216,6 +217,7 @@ class CondaProvider:
                 "package": package.package,
                 "package-version": package.package_version,
                 "source": files.source,
+                "tree": tree_digest(tree),
             },
         )
         took = seconds(time.perf_counter() - started)

