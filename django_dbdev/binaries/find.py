@@ -152,7 +152,7 @@ class _Search:
 
     def find(self) -> Found:
         if explicit := self._explicit():
-            return self._found(explicit, locked=self._check_exported(explicit))
+            return self._found(explicit, locked=self._check_explicit(explicit))
         entry = self._entry()
         satisfied = entry is not None and entry.satisfies(self.requirement)
         toolchain: Toolchain | None = None
@@ -299,31 +299,42 @@ class _Search:
                 self._decline(provider.name, declined)
         return None
 
-    def _check_exported(self, toolchain: Toolchain) -> bool:
+    def _check_explicit(self, toolchain: Toolchain) -> bool:
         """Whether what a shell exports is what the lock has: the lock may be newer than the shell.
+
+        What a setting names is compared with the lock only when ``locked``.
 
         :raises LockError: when ``locked``, and it is not.
         """
         bindir = self.sources.bindir
-        if bindir is None or self.engine.server in self.sources.executables:
+        if bindir is not None and toolchain.provider != Executables.name:
+            exported = True
+            origin = self.engine.bindir_variable
+            remedy = "leave the shell and enter it again: it reads the lock when it starts"
+            link = self.sources.prefix / self._link_name("nix")
+            keep_from_collection(bindir, link, self.reporter)
+        elif self.sources.locked:
+            exported = False
+            origin = self.engine.settings[self.engine.server]
+            remedy = f"remove the setting {origin}: the pin alone provides the programs"
+        else:
             return False
-        keep_from_collection(bindir, self.sources.prefix / self._link_name("nix"), self.reporter)
         entry = self._entry()
         if entry is None or not entry.satisfies(self.requirement):
             if self.sources.locked:
                 raise self._lock_error(entry)
             return False
         if any(package.version == toolchain.version for package in entry.packages):
-            return True
+            return exported
         problem = (
-            f"{self.engine.bindir_variable} leads to {self.engine.title} {toolchain.version}, "
+            f"{origin} leads to {self.engine.title} {toolchain.version}, "
             f"and {self.sources.lock} has {entry.version}"
         )
         if self.sources.locked:
             raise LockError(
                 f"{problem}.",
                 hints=[
-                    "leave the shell and enter it again: it reads the lock when it starts",
+                    remedy,
                     "or lock what it has: pin that version and run `python manage.py dbdev_lock`",
                 ],
             )

