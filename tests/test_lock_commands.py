@@ -161,6 +161,20 @@ def test_a_pin_that_no_alias_uses_is_locked_as_well(new_project: ProjectFactory)
     project.manage("dbdev_lock", "--check").ok()
 
 
+def test_a_pin_that_no_alias_uses_is_looked_for_in_the_pinned_channel(
+    new_project: ProjectFactory,
+) -> None:
+    pytest.importorskip("rattler")
+    project = new_project(
+        lock=False,
+        base=SETTINGS.replace("postgres ", "sqlite "),
+        pin='[tool.django_dbdev.postgresql]\nversion = "99"\n'
+        '[tool.django_dbdev.conda]\nchannel = "file:///a/channel/that/is/nowhere"\n',
+    )
+    said = project.manage("dbdev_lock", PIP_NO_INDEX="1").failed(3).err
+    assert "the channel file:///a/channel/that/is/nowhere cannot be read" in said
+
+
 def test_switched_off_resolving_writes_no_lock(new_project: ProjectFactory) -> None:
     project = new_project(lock=False)
     assert "DBDEV_LOCKED" in project.manage("dbdev_lock", DBDEV_LOCKED="1").failed(3).err

@@ -126,6 +126,7 @@ class Command(BaseDbdevCommand):
             offline=conf.flag("DBDEV_OFFLINE"),
             alias=alias,
             suites=project.pins.suites,
+            channel=project.pins.channel,
         )
 
     def _forget_others(self, keys: list[Key]) -> None:
