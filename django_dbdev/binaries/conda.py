@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import rattler
+from rattler.exceptions import SolverError
 
 from .lock import LockedFile
 from .systems import current_system
@@ -41,6 +42,10 @@ class CondaError(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class Unsolvable(CondaError):
+    """The channel answered, and has no packages that go together."""
 
 
 class WrongHash(CondaError):
@@ -179,7 +184,13 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(work)
     except CondaError:
         raise
+    except SolverError as error:
+        raise Unsolvable(_words(error)) from None
     except Exception as error:
         # py-rattler's errors have no ancestor of their own.
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise CondaError("; ".join(lines[:3]) or type(error).__name__) from None
+        raise CondaError(_words(error)) from None
+
+
+def _words(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return "; ".join(lines[:3]) or type(error).__name__

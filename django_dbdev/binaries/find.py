@@ -235,7 +235,7 @@ class _Search:
                 f"{self.sources.lock} cannot be written while fetching is switched off.",
                 hints=["run this again where there is a network"],
             )
-        self._resolve(None if upgrade else self._entry())
+        self._resolve(self._entry(), upgrade=upgrade)
         entry = self._entry()
         if entry is None or not entry.satisfies(self.requirement):
             raise self._nothing()
@@ -475,11 +475,11 @@ class _Search:
         suffix = "" if alias is None else f"-{re.sub(r'[^A-Za-z0-9_]', '_', alias)}"
         return f"{self.engine.name}-{version}{suffix}"
 
-    def _resolve(self, entry: LockedEngine | None) -> Toolchain | None:
+    def _resolve(self, entry: LockedEngine | None, *, upgrade: bool = False) -> Toolchain | None:
         from .resolve import resolve
 
         preferred = ""
-        if entry is not None:
+        if entry is not None and not upgrade:
             preferred = entry.version
             if not entry.satisfies(self.requirement):
                 self.reporter.fact(
@@ -488,7 +488,12 @@ class _Search:
         self.index_has_none = True
         for tier in self._tiers:
             result = resolve(
-                self.requirement, tier, self.reporter, preferred=preferred, special=self._special
+                self.requirement,
+                tier,
+                self.reporter,
+                preferred=preferred,
+                special=self._special,
+                previous=entry,
             )
             self._take_note(result)
             if result.offered or not result.answered:

@@ -47,6 +47,7 @@ def resolve(
     *,
     preferred: str = "",
     special: Set[str] = frozenset(),
+    previous: LockedEngine | None = None,
 ) -> Resolution:
     """The newest version that the requirement allows and that is there, installed.
 
@@ -56,6 +57,7 @@ def resolve(
 
     :param preferred: a version that is taken before newer ones, if it is allowed and there.
     :param special: extensions that not everybody has; who does not bring one is not asked.
+    :param previous: what is locked: where nobody answers now, its hashes of the same version stay.
     :raises IntegrityError: when the bytes are not those that the index announces.
     """
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -89,11 +91,13 @@ def resolve(
                 if declined.everywhere:
                     unfit.add(provider.name)
         if resolution.installed is not None:
+            known = _known(previous, requirement)
             packages = [
-                _complete(provider, release, resolution.installed, files, reporter)
+                _complete(provider, release, resolution.installed, files, known, reporter)
                 for provider, release in offers
                 if provider.name not in unfit
             ]
+            packages += _unasked(known, resolution, {provider.name for provider, _ in offers})
             resolution.entry = LockedEngine(
                 requirement.version,
                 requirement.extensions,
@@ -169,27 +173,53 @@ def _offers(
     return offers
 
 
+def _known(previous: LockedEngine | None, requirement: Requirement) -> tuple[LockedPackage, ...]:
+    """Packages of the lock whose files serve the requirement, extensions among them."""
+    if previous is None or not set(requirement.extensions) <= set(previous.extensions):
+        return ()
+    return previous.packages
+
+
 def _complete(
     provider: Packager,
     release: Release,
     installed: LockedPackage,
     files: dict[tuple[str, str], Any],
+    known: Sequence[LockedPackage],
     reporter: Reporter,
 ) -> LockedPackage:
     """The package with its files for all systems; systems for which it has none are left out."""
+    package = provider.package(release)
+    before = next((each for each in known if replace(each, systems={}) == package), package)
     systems: dict[str, LockedFile | LockedFiles] = {}
     for system in SYSTEMS:
         try:
             systems[system] = files[provider.name, system].result()
         except Declined as declined:
-            if not declined.everywhere:
+            if declined.everywhere:
+                continue
+            if system in before.systems:
+                systems[system] = before.systems[system]
+            else:
                 reporter.warning(
                     f"dbdev.lock has no file of {provider.name} for {system}: {declined.reason}"
                 )
-    package = replace(provider.package(release), systems=systems)
     if provider.name == installed.provider:
-        package = replace(package, systems={**systems, **installed.systems})
-    return package
+        systems |= installed.systems
+    return replace(package, systems=systems)
+
+
+def _unasked(
+    known: Sequence[LockedPackage], resolution: Resolution, offered: Set[str]
+) -> list[LockedPackage]:
+    """Packages of the lock in the version that was chosen, whose providers could not answer."""
+    installed = resolution.installed
+    silent = {name for name, declined in resolution.declined if not declined.everywhere} - offered
+    return [
+        package
+        for package in known
+        if package.provider in silent and installed and package.version == installed.version
+    ]
 
 
 def _nearest(wanted: str, versions: dict[str, list[str]]) -> tuple[str, ...]:

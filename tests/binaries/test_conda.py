@@ -12,14 +12,18 @@ import pytest
 
 from django_dbdev.binaries import upkeep
 from django_dbdev.binaries.conda import channel_name
+from django_dbdev.binaries.engines import POSTGRESQL
 from django_dbdev.binaries.find import Sources, find_toolchain, installed_toolchain
 from django_dbdev.binaries.lock import LockedFiles, read_lock
+from django_dbdev.binaries.providers.base import Declined, Release
+from django_dbdev.binaries.providers.conda import CondaProvider
 from django_dbdev.binaries.store import Store
-from django_dbdev.binaries.systems import current_system
+from django_dbdev.binaries.systems import SYSTEMS, current_system
 from django_dbdev.exceptions import IntegrityError, NoToolchainError
 from django_dbdev.pins import Requirement
 from django_dbdev.process.command import Command
 from django_dbdev.process.run import run
+from django_dbdev.reporting import SILENT
 
 from .channel import PLACEHOLDER, Channel, files_of
 from .conftest import Recorder
@@ -130,6 +134,14 @@ def test_a_channel_that_is_not_there(
     sources = new_sources(store=tmp_path / "store", channel=f"file://{tmp_path}/nowhere")
     with pytest.raises(NoToolchainError, match=r"conda: the channel .*nowhere"):
         find_toolchain(WANTED, sources)
+    # That is no answer, also where it is asked for another system.
+    release = Release("16.99", "16.99", package="postgresql")
+    other = next(system for system in SYSTEMS if system != HERE)
+    for place, answered in ((f"file://{tmp_path}/nowhere", False), (str(channel.folder), True)):
+        provider = CondaProvider(POSTGRESQL, Store(tmp_path / "store"), SILENT, place)
+        with pytest.raises(Declined) as caught:
+            provider.file(release, other, WANTED)
+        assert caught.value.everywhere is answered
 
 
 @pytest.mark.parametrize(

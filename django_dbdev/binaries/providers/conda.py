@@ -90,7 +90,7 @@ class CondaProvider:
 
         :raises Declined: ``everywhere`` when they do not go together there.
         """
-        from ..conda import Conda, CondaError, channel_name
+        from ..conda import Conda, CondaError, Unsolvable, channel_name
 
         specs = [f"{name} =={release.version}" for name in PACKAGES[self.engine.name]]
         more = {_EXTENSIONS[e] for e in requirement.extensions if e in _EXTENSIONS}
@@ -100,7 +100,7 @@ class CondaProvider:
             raise Declined(
                 f"{self.channel} has no {release.package} {release.version} for {system}: "
                 f"{error.reason}",
-                everywhere=system != current_system(),
+                everywhere=isinstance(error, Unsolvable) and system != current_system(),
             ) from None
         return LockedFiles(
             channel_name(self.channel), tuple(sorted(files, key=lambda file: file.name))
