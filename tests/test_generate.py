@@ -6,11 +6,13 @@ import json
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
+from django_dbdev.environment.layout import OLDEST
 from django_dbdev.environment.rendering import FLAKE, KINDS
 
 from .conftest import Project, ProjectFactory
@@ -18,6 +20,14 @@ from .workflows import run_steps, steps
 
 EXAMPLE_LOCK = Path(__file__).parent.parent / "example" / "dbdev.lock"
 FILES = {kind: [file.path for file in described.files] for kind, described in KINDS.items()}
+
+
+SCHEMAS = {"github": "vendor.github-workflows", "gitlab": "vendor.gitlab-ci"}
+
+
+def satisfies(schema: str, file: Path) -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, file]
+    subprocess.run(command, check=True)
 
 
 def generated(project: Project, kind: str) -> Path:
@@ -91,6 +101,91 @@ def test_a_file_that_nobody_edited_follows_the_pins(project: Project) -> None:
     assert "pip install -e ." in generated(project, "github").read_text()
 
 
+@pytest.mark.parametrize(
+    ("files", "install"),
+    [
+        ({}, "django_dbdev 'psycopg[binary]' pytest pytest-django"),
+        ({"requirements.txt": "Django\npytest-cov\n"}, "-r requirements.txt pytest pytest-django"),
+        (
+            {"requirements.txt": "Django\n", "requirements-dev.txt": "pytest-django==4.11\n"},
+            "-r requirements.txt -r requirements-dev.txt",
+        ),
+        ({"pyproject.toml": "[project]\nname = 'x'\n"}, "-e . pytest pytest-django"),
+        (
+            {
+                "pyproject.toml": "[project]\nname = 'x'\n[project.optional-dependencies]\n"
+                "docs = ['sphinx']\ntest = ['pytest_django>=4']\ndev = ['django_dbdev']\n"
+            },
+            "-e '.[test,dev]'",
+        ),
+        (
+            {
+                "pyproject.toml": "[project]\nname = 'x'\n[dependency-groups]\n"
+                "lint = ['ruff']\ndev = ['pytest-django', {include-group = 'lint'}]\n"
+            },
+            "-e . --group=dev",
+        ),
+    ],
+)
+def test_pytest_is_installed_where_it_runs_the_tests(
+    project: Project, files: dict[str, str], install: str
+) -> None:
+    for name, content in files.items():
+        project.write(name, content)
+    with (project.root / "pyproject.toml").open("a") as file:
+        file.write("[tool.pytest.ini_options]\n")
+    first, *_, last = steps(generated(project, "gitlab"), "pip")
+    assert last == "python -m pytest"
+    update, _, installed = first.rpartition(" && ")
+    assert installed == f"python -m pip install {install}"
+    # An older pip does not know groups.
+    assert update == ("python -m pip install 'pip>=25.1'" if "--group" in install else "")
+    assert "ps.pytest-django" in generated(project, "nix").read_text()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "required", "python"),
+    [
+        ("", ">=3.10", "3.11"),
+        ("", "<3.14,>=3.12.4", "3.12"),
+        ("", "~=3.13", "3.13"),
+        ("3.13.2\n", ">=3.12", "3.13"),
+        ("3.9\n", "", "3.11"),
+        ("", "nonsense", f"3.{sys.version_info.minor}"),
+    ],
+)
+def test_the_python_of_the_project_as_far_as_django_dbdev_runs_on_it(
+    project: Project, chosen: str, required: str, python: str
+) -> None:
+    project.write(
+        "pyproject.toml",
+        f"[project]\nname = 'x'\nrequires-python = '{required}'\n" if required else "",
+    )
+    if chosen:
+        project.write(".python-version", chosen)
+    assert f"\n  image: python:{python}\n" in generated(project, "gitlab").read_text()
+
+
+def test_the_oldest_python_is_that_of_the_package() -> None:
+    package = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+    assert package["project"]["requires-python"] == f">=3.{OLDEST}"
+
+
+def test_no_path_of_this_machine_is_written(new_project: ProjectFactory, tmp_path: Path) -> None:
+    project = new_project(environment={"DBDEV_DATADIR": str(tmp_path / "elsewhere")})
+    script = project.root / "manage.py"
+    script.rename(tmp_path / "shared.py")
+    script.symlink_to(tmp_path / "shared.py")
+    project.environment["PYTHONPATH"] = str(project.root)
+    (project.root / "flake.nix").write_text("{ }\n")
+    for kind, schema in SCHEMAS.items():
+        file = generated(project, kind)
+        assert str(tmp_path) not in file.read_text()
+        assert "python manage.py dbdev_init --locked" in steps(file, "pip")
+        assert ".log" not in file.read_text()
+        satisfies(schema, file)
+
+
 def test_every_server_is_initialised(new_project: ProjectFactory) -> None:
     project = new_project(
         "it's a project",
@@ -135,9 +230,7 @@ def test_direnv_loads_what_there_is(project: Project) -> None:
         subprocess.run(["bash", "-n", envrc], check=True)
 
 
-@pytest.mark.parametrize(
-    ("kind", "schema"), [("github", "vendor.github-workflows"), ("gitlab", "vendor.gitlab-ci")]
-)
+@pytest.mark.parametrize(("kind", "schema"), SCHEMAS.items())
 @pytest.mark.parametrize("flake", [False, True])
 def test_workflows_satisfy_their_schemas(
     project: Project, kind: str, schema: str, flake: bool
@@ -145,9 +238,7 @@ def test_workflows_satisfy_their_schemas(
     if flake:
         (project.root / "flake.nix").write_text("{ }\n")
     file = generated(project, kind)
-    subprocess.run(
-        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, file], check=True
-    )
+    satisfies(schema, file)
     content = YAML(typ="safe").load(file.read_text())
     assert ("nix" in content.get("jobs", content)) is flake
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -10,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 _REQUIREMENTS = ("requirements.txt", "requirements-dev.txt")
-_VERSION = re.compile(r"3\.\d+")
+#: Usual names of extras and dependency groups that hold what the tests need.
+_FOR_TESTS = ("test", "tests", "dev")
+#: What is installed beside them where the tests are run by pytest.
+PYTEST = ("pytest", "pytest-django")
+_HAS_PYTEST = re.compile(r"^\s*pytest[-_.]django\b", re.IGNORECASE | re.MULTILINE)
+_VERSION = re.compile(r"\b3\.(\d+)")
+#: Python 3.11 is the oldest that django_dbdev runs on.
+OLDEST = 11
 
 
 @dataclass(frozen=True)
@@ -21,7 +29,7 @@ class Layout:
     :param folder: the project's, seen from the repository's; "." where they are one.
     :param manage: manage.py, seen from the project's folder.
     :param python: the version that the project asks for, such as "3.12".
-    :param install: what pip is told to install; empty where the project does not say.
+    :param install: arguments of ``pip install``; empty where the project does not say.
     :param pytest: whether the tests are run by pytest.
     :param flake: whether there is a flake.nix; ``devenv`` whether there is a devenv.nix.
     """
@@ -47,28 +55,74 @@ def read_layout(root: Path, manage: Path, pyproject: Mapping[str, Any]) -> Layou
     :param manage: the project's manage.py.
     :param pyproject: its pyproject.toml, parsed.
     """
-    folder = root.relative_to(repository_of(root))
-    install = tuple(f"-r {name}" for name in _REQUIREMENTS if (root / name).is_file())
-    if not install and "project" in pyproject:
-        install = ("-e .",)
+    repository = repository_of(root)
+    pytest = "pytest" in _table(pyproject, "tool") or (root / "pytest.ini").is_file()
     return Layout(
         name=root.name,
-        folder=folder.as_posix(),
-        manage=(manage.relative_to(root) if manage.is_relative_to(root) else manage).as_posix(),
+        folder=root.relative_to(repository).as_posix(),
+        manage=_relative(manage, root) if manage.is_relative_to(repository) else "manage.py",
         python=_python(root, pyproject),
-        install=install,
-        pytest="pytest" in pyproject.get("tool", {}) or (root / "pytest.ini").is_file(),
+        install=_install(root, pyproject, pytest),
+        pytest=pytest,
         flake=(root / "flake.nix").is_file(),
         devenv=(root / "devenv.nix").is_file(),
     )
 
 
+def _relative(path: Path, root: Path) -> str:
+    return Path(os.path.relpath(path, root)).as_posix()
+
+
+def _table(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = content.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _install(root: Path, pyproject: Mapping[str, Any], pytest: bool) -> tuple[str, ...]:
+    """Requirements files, else the project with what its tests need, and pytest in any case."""
+    files = [name for name in _REQUIREMENTS if (root / name).is_file()]
+    project = _table(pyproject, "project")
+    if files:
+        arguments = [argument for name in files for argument in ("-r", name)]
+        named = [(root / name).read_text("utf-8", "replace") for name in files]
+    elif project:
+        extras = _table(project, "optional-dependencies")
+        groups = _table(pyproject, "dependency-groups")
+        chosen = ",".join(name for name in _FOR_TESTS if name in extras)
+        arguments = ["-e", f".[{chosen}]" if chosen else "."]
+        arguments += [f"--group={name}" for name in _FOR_TESTS if name in groups]
+        lists = [project.get("dependencies"), *map(extras.get, _FOR_TESTS)]
+        lists += map(groups.get, _FOR_TESTS)
+        named = [str(each) for several in lists if several for each in several]
+    else:
+        return ()
+    missing = pytest and not _HAS_PYTEST.search("\n".join(named))
+    return (*arguments, *(PYTEST if missing else ()))
+
+
 def _python(root: Path, pyproject: Mapping[str, Any]) -> str:
-    """.python-version, else the oldest that ``requires-python`` allows, else the one that runs."""
+    """.python-version, else the oldest that ``requires-python`` allows, else the one that runs.
+
+    Never one that is too old for django_dbdev.
+    """
+    minor = _chosen(root) or _oldest(pyproject) or sys.version_info.minor
+    return f"3.{max(minor, OLDEST)}"
+
+
+def _chosen(root: Path) -> int | None:
     try:
-        chosen = (root / ".python-version").read_text("utf-8")
+        found = _VERSION.search((root / ".python-version").read_text("utf-8"))
     except (OSError, UnicodeDecodeError):
-        project = pyproject.get("project", {})
-        chosen = str(project.get("requires-python", "")) if isinstance(project, dict) else ""
-    found = _VERSION.search(chosen)
-    return found.group() if found else f"{sys.version_info.major}.{sys.version_info.minor}"
+        return None
+    return int(found.group(1)) if found else None
+
+
+def _oldest(pyproject: Mapping[str, Any]) -> int | None:
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    try:
+        allowed = SpecifierSet(str(_table(pyproject, "project")["requires-python"]))
+    except (LookupError, InvalidSpecifier):
+        return None
+    # The newest patch release of each: ">=3.12.4" allows 3.12.
+    return next((n for n in range(OLDEST, 100) if allowed.contains(f"3.{n}.99")), None)

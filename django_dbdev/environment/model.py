@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..pins import Pins, Requirement
-from .layout import Layout
+from .layout import PYTEST, Layout
 
 #: Modules that Django drives databases by: the package on the index, and the one in nixpkgs.
 _DRIVERS = {
@@ -38,8 +38,9 @@ class Model:
     :param init: the arguments of manage.py that make every server, one command for each.
     :param start: those that start them again.
     :param nix_packages: what the project imports, by the names of nixpkgs' Python packages.
-    :param install: the arguments of ``pip install``.
-    :param logs: a glob of the servers' logs, seen from the repository's folder.
+    :param install: the command that installs what the project needs.
+    :param logs: a glob of the servers' logs, seen from the repository's folder; empty where they
+        are not in it.
     """
 
     layout: Layout
@@ -70,22 +71,32 @@ class Model:
 def build_model(layout: Layout, pins: Pins, databases: Sequence[Database], tempdata: str) -> Model:
     """
     :param databases: one for each server.
-    :param tempdata: the folder of all state, seen from the project's folder, or absolute.
+    :param tempdata: the folder of all state, seen from the repository's folder; empty where it
+        is not in it.
     """
     manage = f"python {shlex.quote(layout.manage)}"
     modules = dict.fromkeys(database.driver for database in databases)
     drivers = [_DRIVERS[module] for module in modules if module in _DRIVERS]
-    fallback = ("django_dbdev", *(driver for driver, _ in drivers))
+    pytest = PYTEST if layout.pytest else ()
+    fallback = ("django_dbdev", *(driver for driver, _ in drivers), *pytest)
     return Model(
         layout=layout,
         requirements=tuple(" ".join(str(r).split()) for r in _requirements(pins)),
         init=tuple(f"{manage} dbdev_init --locked{_option(d)}" for d in databases),
         start=tuple(f"{manage} dbdev_startserver{_option(d)}" for d in databases),
         test="python -m pytest" if layout.pytest else f"{manage} test",
-        install=" ".join(layout.install or map(shlex.quote, fallback)),
-        nix_packages=tuple(attribute for _, attribute in drivers),
-        logs=posixpath.normpath(posixpath.join(layout.folder, tempdata, "*.log")),
+        install=_install(layout.install or fallback),
+        nix_packages=(*(attribute for _, attribute in drivers), *pytest),
+        logs=posixpath.normpath(f"{tempdata}/*.log") if tempdata else "",
     )
+
+
+def _install(arguments: Sequence[str]) -> str:
+    command = f"python -m pip install {shlex.join(arguments)}"
+    if any(argument.startswith("--group") for argument in arguments):
+        # Older ones, which many images have, do not know that option.
+        return f"python -m pip install 'pip>=25.1' && {command}"
+    return command
 
 
 def _requirements(pins: Pins) -> list[Requirement]:

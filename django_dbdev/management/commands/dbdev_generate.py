@@ -73,15 +73,17 @@ class Command(BaseDbdevCommand):
                 self.reporter.fact(f"Next: {KINDS[kind].follow}")
 
     def _model(self, root: Path) -> Model:
-        script = Path(sys.argv[0]).resolve()
-        manage = script if script.name == "manage.py" else root / "manage.py"
-        tempdata = conf.tempdata()
-        shown = tempdata.relative_to(root) if tempdata.is_relative_to(root) else tempdata
+        script = Path(sys.argv[0])
+        # A link by its own name: where it leads to is nothing of the project's.
+        here = script.parent.resolve() if script.name == "manage.py" else root
+        tempdata, repository = conf.tempdata(), repository_of(root)
         return build_model(
-            read_layout(root, manage, conf.pyproject()),
+            read_layout(root, here / "manage.py", conf.pyproject()),
             conf.project().pins,
             self._databases(),
-            shown.as_posix(),
+            tempdata.relative_to(repository).as_posix()
+            if tempdata.is_relative_to(repository)
+            else "",
         )
 
     def _databases(self) -> list[Database]:
