@@ -58,13 +58,18 @@ def parse_json(text: str) -> Any:
     return content
 
 
+def temporary_name(path: Path) -> Path:
+    """A name beside ``path`` that nobody else has: pids are unique within one container alone."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.new")
+
+
 def write_atomically(path: Path, content: str | bytes, mode: int = 0o600) -> None:
     """Write a file so that a reader sees the old content or the new, never a part of it.
 
     :raises OSError: naming ``path``, also where the disk is full.
     """
     data = content.encode("utf-8") if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    temporary = temporary_name(path)
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
         with os.fdopen(descriptor, "wb") as file:

@@ -34,7 +34,7 @@ from typing import Any
 from ..exceptions import ToolchainError
 from ..process.locking import exclusive
 from ..process.ownership import refuse_planted
-from ..records import parse_json, write_atomically
+from ..records import parse_json, temporary_name, write_atomically
 from ..reporting import SILENT, Reporter
 
 #: How long one process waits for another that builds the same, in seconds. A download over a
@@ -249,12 +249,11 @@ def link_prefix(prefix: Path, name: str, target: Path) -> Path:
                 f"{link} is not a link, and django_dbdev did not make it.",
                 hints=["move it away, then run this again"],
             ) from None
-    temporary = prefix / f".{name}.{os.getpid()}.new"
+    temporary = temporary_name(link)
     try:
         # mkdir gives its mode to the last folder alone, and the first is that of all state.
         for folder in (prefix.parent, prefix):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)
         temporary.symlink_to(target)
         temporary.replace(link)
     except OSError as error:

@@ -5,6 +5,7 @@ import stat
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import filelock
@@ -14,6 +15,7 @@ from django_dbdev.binaries.store import Store, link_prefix
 from django_dbdev.exceptions import BusyError, ToolchainError
 from django_dbdev.process.command import Command
 from django_dbdev.process.run import run
+from django_dbdev.records import write_atomically
 
 
 @pytest.fixture
@@ -176,6 +178,24 @@ def test_the_prefix_link_is_replaced_in_one_step(tmp_path: Path) -> None:
     assert not missing
     assert names(prefix) == ["postgresql-18.6"]
     assert link.readlink() == two
+
+
+def test_commands_with_equal_pids_do_not_meet(tmp_path: Path) -> None:
+    """Containers number their processes each for itself; threads have equal pids as well."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    begin = threading.Barrier(4)
+
+    def work(number: int) -> None:
+        begin.wait()
+        for _ in range(100):
+            link_prefix(tmp_path / "prefix", "postgresql-18.6", (one, two)[number % 2])
+            write_atomically(tmp_path / "note", f"{number}\n" * 1000)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    assert (tmp_path / "prefix" / "postgresql-18.6").readlink() in (one, two)
+    assert len(set((tmp_path / "note").read_text().split("\n"))) == 2
+    assert names(tmp_path) == ["note", "prefix"]
 
 
 def test_what_is_no_link_is_left_alone(tmp_path: Path) -> None:
