@@ -27,7 +27,7 @@ from ..process.ownership import refuse_planted
 from ..records import parse_json, write_atomically
 from ..reporting import SILENT, Reporter
 from .engines import Engine, get_engine
-from .lock import Lock, LockedEngine, LockedPackage, read_lock, write_lock
+from .lock import LockedEngine, LockedPackage, change_lock, read_lock
 from .nix import keep_from_collection
 from .packagers import Tiers, packagers
 from .programs import host_key, require_extensions
@@ -375,11 +375,12 @@ class _Search:
         return None if lock is None else lock.get(self.engine.name, self.sources.alias)
 
     def _write(self, entry: LockedEngine) -> None:
-        # Read again: another command may have written another entry meanwhile.
-        lock = read_lock(self.sources.lock) or Lock()
+        name, alias = self.engine.name, self.sources.alias
         try:
-            write_lock(
-                self.sources.lock, lock.replaced(self.engine.name, self.sources.alias, entry)
+            change_lock(
+                self.sources.lock,
+                self.sources.prefix.parent,
+                lambda lock: lock.replaced(name, alias, entry),
             )
         except OSError as error:
             self.reporter.warning(

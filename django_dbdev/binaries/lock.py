@@ -38,7 +38,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -46,6 +46,7 @@ from typing import Any
 
 from ..exceptions import LockError
 from ..pins import Requirement
+from ..process.locking import exclusive
 from ..records import parse_json, write_atomically
 
 LOCK_VERSION = 1
@@ -264,6 +265,20 @@ def changes(before: Lock, after: Lock) -> Iterator[str]:
 def write_lock(path: Path, lock: Lock) -> None:
     """Write the lock, so that a reader sees the old one or the new one. Meant to be committed."""
     write_atomically(path, lock.to_json(), mode=0o644)
+
+
+def change_lock(path: Path, state: Path, change: Callable[[Lock], Lock]) -> None:
+    """Read the lock, change and write it, while no other command does.
+
+    :param state: the folder of the project's state, where the file is that is held.
+    :raises OSError: when it cannot be written.
+    """
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with exclusive(state / f"{path.name}.lock"):
+        before = read_lock(path) or Lock()
+        after = change(before)
+        if after != before:
+            write_lock(path, after)
 
 
 _REMEDY = (

@@ -327,12 +327,12 @@ def test_a_lock_that_cannot_be_written(
     recorder: Recorder,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from django_dbdev.binaries import find
+    from django_dbdev.binaries import lock
 
     def refuse(*args: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(find, "write_lock", refuse)
+    monkeypatch.setattr(lock, "write_lock", refuse)
     assert find_toolchain(SIXTEEN, new_sources(), recorder).toolchain.version == "16.15"
     assert "could not be written: Permission denied" in recorder.warnings[0]
 

