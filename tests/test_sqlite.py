@@ -52,6 +52,11 @@ def test_from_nothing_to_migrate_and_back(project: Project) -> None:
     assert not file.parent.exists()
 
 
+def test_a_data_directory_in_nobodys_home(project: Project) -> None:
+    failed = project.manage("dbdev_init", DBDEV_DATADIR="~nosuchuser/folder").failed(2).err
+    assert "it is not known where that home is" in failed
+
+
 @pytest.mark.parametrize("command", ["startserver", "stopserver", "fgrunserver"])
 def test_there_is_no_server(project: Project, command: str) -> None:
     assert "SQLite has no server" in project.manage(f"dbdev_{command}").ok().out

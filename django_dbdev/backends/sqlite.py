@@ -19,9 +19,19 @@ from .sqlite_guide import SqliteGuideValues, guide_values
 
 ENGINE = "sqlite"
 
+
+def _default_file() -> Path:
+    try:
+        folder = conf.tempdata()
+    except ConfigurationError:
+        # Settings are being imported: the commands and the checks say it.
+        folder = conf.project_root()[0] / conf.DEFAULT_TEMPDATA
+    return folder / "SqliteBackend" / "dbdev.sqlite3"
+
+
 DBSETTINGS: dict[str, Any] = {
     "ENGINE": "django.db.backends.sqlite3",
-    "NAME": conf.tempdata() / "SqliteBackend" / "dbdev.sqlite3",
+    "NAME": _default_file(),
 }
 
 #: What SQLite keeps beside a database file. Source: its documentation, "Temporary Files".

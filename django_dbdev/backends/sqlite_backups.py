@@ -84,6 +84,9 @@ def restore(backend: SqliteBackend, directory: Path) -> None:
             step("restore:built")
             swap(backend, new, keep_damaged=keep)
         except BaseException:
+            if safety is not None and new.exists():
+                # Everything is as it was.
+                discard(safety)
             new.unlink(missing_ok=True)
             raise
         step("restore:swapped")

@@ -84,6 +84,7 @@ def test_a_writer_is_not_pushed_aside(project: Project) -> None:
     user.execute("BEGIN IMMEDIATE")
     user.execute("INSERT INTO numbers VALUES (2)")
     assert "in use" in project.manage("dbdev_restore").failed(5).err
+    assert not list(project.tempdata.glob("*-backups/*.before-restore"))
     user.execute("COMMIT")
     user.close()
     assert numbers(project) == [1, 2]
