@@ -62,7 +62,10 @@ def test_offline_with_an_empty_store_says_what_is_missing(locked: Project) -> No
 def test_lock_writes_every_system_and_check_agrees(new_project: ProjectFactory) -> None:
     project = new_project(lock=False)
     project.manage("dbdev_lock", "--check").failed(3)
+    assert not project.tempdata.exists()
     project.manage("dbdev_lock").ok()
+    # The state that it makes keeps itself out of git.
+    assert (project.tempdata / ".gitignore").is_file()
     entry = lock_of(project)["engines"]["postgresql"]  # type: ignore[index]
     assert {"x86_64-linux", "aarch64-linux", "aarch64-darwin"} <= set(entry["systems"])
     project.manage("dbdev_lock", "--check").ok()

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from ... import conf
+from ...backends.base import make_tempdata
 from ...binaries.engines import ENGINES
 from ...binaries.find import Sources, check_lock, lock_toolchain
 from ...binaries.lock import Lock, change_lock, changes, read_lock
@@ -53,6 +54,7 @@ class Command(BaseDbdevCommand):
                 hints=["dbdev_lock --check compares the lock with the pins"],
             )
         upgraded = self._upgraded(keys)
+        make_tempdata(conf.tempdata())
         before = read_lock(conf.project().lock) or Lock()
         for key in keys:
             self._lock(key, upgrade=key in upgraded)
