@@ -29,9 +29,11 @@ from django_dbdev.exceptions import PinError, ToolchainError
 from django_dbdev.pins import Requirement, parse_pins
 from django_dbdev.process.processes import working_directory
 
+# Begun in the background by a script, or by nohup: what the tests start would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # Begun in the background by a script: what the tests start would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 #: What the developer's own environment must not decide.
 _OURS = re.compile(r"DBDEV_|PG|DJANGO_|NO_COLOR|FORCE_COLOR|PYTHONUNBUFFERED")

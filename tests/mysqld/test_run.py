@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.test_dbdev_run import SHOW, eventually, running, sessions
+from tests.conftest import wait_until
+from tests.test_dbdev_run import SHOW, running, sessions
 from tests.test_pytest_plugin import run_pytest
 
 from .conftest import MySqlFactory, MySqlProject
@@ -55,7 +56,7 @@ def test_nothing_is_left_whatever_ends_it(mysql: MySqlProject, options: tuple[st
     process = running(mysql, *options)
     process.kill()
     process.communicate(timeout=60)
-    eventually(lambda: is_quiet(mysql))
+    wait_until(lambda: is_quiet(mysql))
     if not options:
         # It was shut down as it should be, and had nothing to recover.
         assert mysql.log.rstrip().endswith("Shutdown complete")
