@@ -22,17 +22,53 @@ def finished(commands: list[subprocess.Popen[str]]) -> list[str]:
     return said
 
 
-def postmasters(project: Project) -> list[int]:
-    servers = {p.pid: p for p in project.servers() if p.name() == "postgres"}
-    return [pid for pid, process in servers.items() if process.ppid() not in servers]
+def servers(project: Project) -> list[int]:
+    """Without the processes that they have begun themselves."""
+    found = {p.pid: p for p in project.servers() if p.name() in ("postgres", "mariadbd")}
+    return [pid for pid, process in found.items() if process.ppid() not in found]
+
+
+def init_at_once(project: Project, count: int) -> None:
+    said = finished([project.start("dbdev_init") for _ in range(count)])
+    assert sum("Initialised" in each for each in said) == 1
+    assert sum("running already" in each for each in said) == count - 1
+    assert servers(project) == [project.pid()]
+
+
+def start_stop_and_ask_at_once(project: Project, rounds: int) -> None:
+    project.manage("dbdev_init").ok()
+    project.query("CREATE TABLE kept (n int)")
+    names = ["dbdev_startserver", "dbdev_stopserver"] * rounds
+    commands = [project.start(name) for name in names]
+    questions = [project.start("dbdev_serverinfo", "--format", "json") for _ in range(rounds + 1)]
+    finished(commands)
+    for answer in finished(questions):
+        assert json.loads(answer)["running"] in (True, False)
+    assert len(servers(project)) <= 1
+    project.manage("dbdev_startserver").ok()
+    assert project.query("SELECT count(*) FROM kept") == [(0,)]
+
+
+def back_up_and_restore_at_once(project: Project) -> None:
+    """Whichever is first: what a backup holds is one state, and what is restored another."""
+    project.manage("dbdev_init").ok()
+    project.query("CREATE TABLE kept AS SELECT 1 AS n")
+    project.manage("dbdev_backup", "-n", "one").ok()
+    project.query("UPDATE kept SET n = 2")
+    finished(
+        [
+            project.start("dbdev_backup", "-n", "two"),
+            project.start("dbdev_restore", "-n", "one"),
+        ]
+    )
+    assert project.query("SELECT n FROM kept") == [(1,)]
+    project.manage("dbdev_restore", "-n", "two").ok()
+    assert project.query("SELECT n FROM kept") in ([(1,)], [(2,)])
 
 
 @pytest.mark.parametrize("count", [4, MANY])
 def test_inits_at_once_make_one_server(project: Project, count: int) -> None:
-    said = finished([project.start("dbdev_init") for _ in range(count)])
-    assert sum("Initialised" in each for each in said) == 1
-    assert sum("running already" in each for each in said) == count - 1
-    assert postmasters(project) == [project.pid()]
+    init_at_once(project, count)
 
 
 @pytest.mark.parametrize("count", [2, MANY])
@@ -59,34 +95,11 @@ def test_projects_at_once_on_an_empty_store(
 
 @pytest.mark.parametrize("rounds", [1, pytest.param(6, marks=pytest.mark.slow)])
 def test_starting_stopping_and_asking_at_once(project: Project, rounds: int) -> None:
-    project.manage("dbdev_init").ok()
-    project.query("SET synchronous_commit = on; CREATE TABLE kept (n int)")
-    names = ["dbdev_startserver", "dbdev_stopserver"] * rounds
-    commands = [project.start(name) for name in names]
-    questions = [project.start("dbdev_serverinfo", "--format", "json") for _ in range(rounds + 1)]
-    finished(commands)
-    for answer in finished(questions):
-        assert json.loads(answer)["running"] in (True, False)
-    assert len(postmasters(project)) <= 1
-    project.manage("dbdev_startserver").ok()
-    assert project.query("SELECT count(*) FROM kept") == [(0,)]
+    start_stop_and_ask_at_once(project, rounds)
 
 
 def test_a_backup_and_a_restore_at_once(project: Project) -> None:
-    """Whichever is first: what a backup holds is one state, and what is restored another."""
-    project.manage("dbdev_init").ok()
-    project.query("CREATE TABLE kept AS SELECT 1 AS n")
-    project.manage("dbdev_backup", "-n", "one").ok()
-    project.query("SET synchronous_commit = on; UPDATE kept SET n = 2")
-    finished(
-        [
-            project.start("dbdev_backup", "-n", "two"),
-            project.start("dbdev_restore", "-n", "one"),
-        ]
-    )
-    assert project.query("SELECT n FROM kept") == [(1,)]
-    project.manage("dbdev_restore", "-n", "two").ok()
-    assert project.query("SELECT n FROM kept") in ([(1,)], [(2,)])
+    back_up_and_restore_at_once(project)
 
 
 def test_what_was_committed_under_load_is_there_after_a_kill(project: Project) -> None:

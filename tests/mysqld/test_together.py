@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -11,19 +10,18 @@ import pymysql
 import pytest
 
 from tests.mysqld.conftest import MySqlFactory, MySqlProject
-from tests.test_together import MANY, finished
-
-
-def servers(project: MySqlProject) -> list[int]:
-    return [p.pid for p in project.servers() if p.name() == "mariadbd"]
+from tests.test_together import (
+    MANY,
+    back_up_and_restore_at_once,
+    finished,
+    init_at_once,
+    start_stop_and_ask_at_once,
+)
 
 
 @pytest.mark.parametrize("count", [4, MANY])
 def test_inits_at_once_make_one_server(mysql: MySqlProject, count: int) -> None:
-    said = finished([mysql.start("dbdev_init") for _ in range(count)])
-    assert sum("Initialised" in each for each in said) == 1
-    assert sum("running already" in each for each in said) == count - 1
-    assert servers(mysql) == [mysql.pid()]
+    init_at_once(mysql, count)
 
 
 @pytest.mark.parametrize("count", [2, MANY])
@@ -39,33 +37,12 @@ def test_projects_at_once_without_a_pristine_cluster(
 
 
 @pytest.mark.parametrize("rounds", [1, pytest.param(6, marks=pytest.mark.slow)])
-def test_starting_stopping_and_asking_at_once(running: MySqlProject, rounds: int) -> None:
-    running.query("CREATE TABLE kept (n int)")
-    names = ["dbdev_startserver", "dbdev_stopserver"] * rounds
-    commands = [running.start(name) for name in names]
-    questions = [running.start("dbdev_serverinfo", "--format", "json") for _ in range(rounds + 1)]
-    finished(commands)
-    for answer in finished(questions):
-        assert json.loads(answer)["running"] in (True, False)
-    assert len(servers(running)) <= 1
-    running.manage("dbdev_startserver").ok()
-    assert running.query("SELECT count(*) FROM kept") == [(0,)]
+def test_starting_stopping_and_asking_at_once(mysql: MySqlProject, rounds: int) -> None:
+    start_stop_and_ask_at_once(mysql, rounds)
 
 
-def test_a_backup_and_a_restore_at_once(running: MySqlProject) -> None:
-    """Whichever is first: what a backup holds is one state, and what is restored another."""
-    running.query("CREATE TABLE kept AS SELECT 1 AS n")
-    running.manage("dbdev_backup", "-n", "one").ok()
-    running.query("UPDATE kept SET n = 2")
-    finished(
-        [
-            running.start("dbdev_backup", "-n", "two"),
-            running.start("dbdev_restore", "-n", "one"),
-        ]
-    )
-    assert running.query("SELECT n FROM kept") == [(1,)]
-    running.manage("dbdev_restore", "-n", "two").ok()
-    assert running.query("SELECT n FROM kept") in ([(1,)], [(2,)])
+def test_a_backup_and_a_restore_at_once(mysql: MySqlProject) -> None:
+    back_up_and_restore_at_once(mysql)
 
 
 def test_what_was_committed_under_load_is_there_after_a_kill(running: MySqlProject) -> None:
