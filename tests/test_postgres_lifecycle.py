@@ -14,17 +14,12 @@ import pytest
 
 from tests.conftest import Project, ProjectFactory, working_in
 from tests.machine import needs_every_major
+from tests.test_together import servers
 
 PIN = '[tool.django_dbdev.postgresql]\nversion = "18"\n'
 BROKEN_PIN = PIN + 'settings = { no_such_setting = "1" }\n'
 #: A connection that goes on asking for the same tables after the server was replaced.
 COUNT = "SELECT count(*) FROM kept"
-
-
-def postmasters(project: Project) -> list[int]:
-    """The pids of all servers of the project; their children are not counted."""
-    servers = {p.pid: p for p in project.servers() if p.name() == "postgres"}
-    return [pid for pid, process in servers.items() if process.ppid() not in servers]
 
 
 def hidden(project: Project) -> list[str]:
@@ -111,7 +106,7 @@ def test_init_after_one_that_failed_starts_clean(new_project: ProjectFactory) ->
     failed = project.manage("dbdev_init").failed(4)
     assert 'unrecognized configuration parameter "no_such_setting"' in failed.err
     assert f"log: {project.tempdata / 'PostgresBackend.log'}" in failed.err
-    assert postmasters(project) == []
+    assert servers(project) == []
     project.pin(PIN)
     project.manage("dbdev_init").ok()
     assert project.query("SELECT 1") == [(1,)]
@@ -235,7 +230,7 @@ def test_init_may_be_killed_at_any_moment(new_project: ProjectFactory, fresh_sto
     project.manage("dbdev_init").ok()
     assert project.query("SELECT 1") == [(1,)]
     assert hidden(project) == []
-    assert postmasters(project) == [project.pid()]
+    assert servers(project) == [project.pid()]
     assert left_in(fresh_store) == []
 
 
@@ -484,21 +479,21 @@ def test_an_alias_may_have_a_server_of_another_version(new_project: ProjectFacto
 
     main = project.pid()
     project.manage("dbdev_stopserver", "--database", "reports").ok()
-    assert postmasters(project) == [main]
+    assert servers(project) == [main]
     info = project.info("--database", "reporting")
     assert info["running"] is False
     assert info["initialised"] is True
     assert info["version"].startswith("17")
     assert list(info["databases"]) == ["reporting", "reports"]
     project.manage("dbdev_startserver", "--database", "reporting").ok()
-    assert len(postmasters(project)) == 2
+    assert len(servers(project)) == 2
     project.manage("dbdev_init", "--database", "files").ok()
     assert (project.root / "f.db").exists()
     project.manage("dbdev_reinit", "--noinput", "--database", "reporting").ok()
     assert project.pid() == main
     project.manage("dbdev_destroy", "--noinput", "--database", "reporting").ok()
     assert not (project.tempdata / second).exists()
-    assert postmasters(project) == [main]
+    assert servers(project) == [main]
     assert project.query("SELECT 1") == [(1,)]
 
 
