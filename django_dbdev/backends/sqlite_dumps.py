@@ -8,7 +8,7 @@ import shlex
 import sqlite3
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -82,7 +82,7 @@ def _statements(
             "that they make themselves.",
             hints=[f"leave them out: {shlex.join(f'--exclude-table={v}' for v in sorted(kept))}"],
         )
-    for statement in connection.iterdump():
+    for statement in _dumped(connection, tables):
         insert = _INSERT.match(statement)
         if made := _INSERT_VIRTUAL.match(statement):
             insert, table = None, made[1].replace("''", "'")
@@ -98,6 +98,32 @@ def _statements(
         is_data = insert is not None or statement.startswith("DELETE FROM")
         if _FRAME.match(statement) or (data if is_data else schema):
             yield f"{statement}\n".encode()
+
+
+def _dumped(connection: sqlite3.Connection, tables: Mapping[str, str]) -> Iterator[str]:
+    """What ``iterdump`` gives, with virtual tables as newer Pythons and SQLite's own shell have it.
+
+    Older ones, such as 3.11.2, make the table itself, and then fail at those behind it.
+
+    :param tables: their names by the statements that make them.
+    """
+    writable = False
+    for statement in connection.iterdump():
+        if statement.startswith("CREATE VIRTUAL TABLE"):
+            if not writable:
+                writable = True
+                yield "PRAGMA writable_schema=ON;"
+            name, sql = (
+                text.replace("'", "''") for text in (tables[statement], statement.rstrip(";"))
+            )
+            yield (
+                "INSERT INTO sqlite_master(type,name,tbl_name,rootpage,sql)"
+                f"VALUES('table','{name}','{name}',0,'{sql}');"
+            )
+            continue
+        if writable and statement == "COMMIT;":
+            yield "PRAGMA writable_schema=OFF;"
+        yield statement
 
 
 def _virtual_tables(connection: sqlite3.Connection) -> tuple[set[str], dict[str, str]]:
