@@ -117,7 +117,7 @@ def _dumped(connection: sqlite3.Connection, tables: Mapping[str, str]) -> Iterat
                 text.replace("'", "''") for text in (tables[statement], statement.rstrip(";"))
             )
             yield (
-                "INSERT INTO sqlite_master(type,name,tbl_name,rootpage,sql)"
+                "INSERT INTO sqlite_master(type,name,tbl_name,rootpage,sql)"  # nosec B608 # quoted
                 f"VALUES('table','{name}','{name}',0,'{sql}');"
             )
             continue
