@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..backups import snapshot
+from ..backups.checksums import checksum_of
 from ..backups.describe import Copied, describe
 from ..backups.faults import step
 from ..backups.manifest import (
@@ -148,5 +149,5 @@ def _copy_back(directory: Path, manifest: Manifest, new: Path) -> None:
     """:raises DamagedBackupError: when the copy is not what the manifest says."""
     source, wanted = directory / DATA / _FILE, manifest.files[_FILE]
     (copied,) = copy_all([Job(str(source), str(new), wanted.size)], step="restore:copying")
-    if copied is None or copied.checksum != wanted.checksum:
+    if copied is None or (copied.checksum or checksum_of(new)) != wanted.checksum:
         raise DamagedBackupError(f"{source} is damaged: its content has changed.")

@@ -29,7 +29,7 @@ class FileEntry:
     """One file.
 
     :param size: bytes.
-    :param checksum: see :mod:`.checksums`.
+    :param checksum: see :mod:`.checksums`; empty where the file was cloned and never read since.
     :param inode: of the file that was copied, at the time of copying; 0 where it does not matter.
     :param mtime_ns: likewise, nanoseconds since the epoch. The copy bears it as well.
     """

@@ -6,6 +6,9 @@ can have left the same time. A known file is not copied: the new backup gets a h
 earlier one's copy, and its checksum. One that would be known but for the two seconds is read
 and compared instead.
 
+Where the file system shares blocks a copy is a clone, which costs the same at any size. Nothing
+is read then: the entry has no checksum until somebody asks for it, and a file in doubt is cloned.
+
 Servers write in place, so **no file of live data shares an inode with one of a backup**. That
 decides what links to what:
 
@@ -24,7 +27,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +40,7 @@ from .manifest import (
     FileEntry,
     Manifest,
     try_manifest,
+    write_manifest,
 )
 from .names import DATA, finished
 from .transfer import UNCERTAIN_NS, Job, copy_all, hash_all
@@ -160,7 +164,7 @@ def find_known(tree: Tree, source: Path, asked: Sequence[Base]) -> dict[str, Kno
                 continue
             if base.is_certain(entry):
                 known[path] = Known(entry, copy)
-            else:
+            elif entry.checksum:
                 doubtful.append((path, Known(entry, copy)))
             break
     try:
@@ -313,12 +317,15 @@ def _contents(
 ) -> dict[str, Known]:
     """What every live file holds. ``copy`` is empty where no backup has it."""
     known = find_known(tree, live, asked)
-    unknown = [path for path in tree.files if path not in known]
-    checksums = hash_all([f"{live}/{path}" for path in unknown])
-    for path, checksum in zip(unknown, checksums, strict=True):
-        status = tree.files[path]
-        entry = FileEntry(status.st_size, checksum, status.st_ino, status.st_mtime_ns)
-        known[path] = Known(entry, "")
+    unknown = {
+        path: FileEntry(status.st_size, "", status.st_ino, status.st_mtime_ns)
+        for path, status in tree.files.items()
+        if path not in known
+    }
+    # Where the backup has no checksum either, there is nothing to compare.
+    cloned = {path for path, entry in manifest.files.items() if not entry.checksum}
+    read = add_checksums(live, {path: e for path, e in unknown.items() if path not in cloned})
+    known |= {path: Known(entry, "") for path, entry in {**unknown, **read}.items()}
     return {path: known[path] for path in tree.files}
 
 
@@ -336,23 +343,19 @@ def _copy_back(data: Path, manifest: Manifest, new: Path, paths: Sequence[str]) 
     copied = copy_all(
         [Job(f"{data}/{path}", f"{new}/{path}", manifest.files[path].size) for path in paths],
         step="restore:copying",
-        hash_clones=False,
         flushed_next=True,
     )
     for path, entry in zip(paths, copied, strict=True):
         wanted = manifest.files[path]
-        if (
-            entry is None
-            or entry.size != wanted.size
-            or entry.checksum not in {"", wanted.checksum}
-        ):
+        if entry is None or entry.size != wanted.size or _differ(entry, wanted):
             raise DamagedBackupError(f"{data / path} is damaged: its content has changed.")
 
 
-def verify(directory: Path, manifest: Manifest, *, thoroughly: bool = True) -> None:
+def verify(directory: Path, manifest: Manifest, *, thoroughly: bool = True) -> int:
     """Make sure that a backup is what its manifest says.
 
-    :param thoroughly: read every file; else those whose size or time has changed.
+    :param thoroughly: read every file; else those whose time has changed.
+    :returns: How many files had no checksum, and now have one in the manifest.
     :raises DamagedBackupError: naming what is not.
     """
     data = data_of(directory, manifest)
@@ -368,10 +371,14 @@ def verify(directory: Path, manifest: Manifest, *, thoroughly: bool = True) -> N
             problems.append(f"{path} is no regular file")
         elif status.st_size != entry.size:
             problems.append(f"{path} has {status.st_size} bytes, not {entry.size}")
+        elif status.st_mtime_ns != entry.mtime_ns and not entry.checksum:
+            problems.append(f"{path} has another time (cp -a keeps it), and has no checksum")
         elif thoroughly or status.st_mtime_ns != entry.mtime_ns:
             to_read.append(path)
-    for path, checksum in zip(to_read, hash_all([f"{data}/{p}" for p in to_read]), strict=True):
-        if checksum != manifest.files[path].checksum:
+    checksums = dict(zip(to_read, hash_all([f"{data}/{path}" for path in to_read]), strict=True))
+    new = {path for path in to_read if not manifest.files[path].checksum}
+    for path, checksum in checksums.items():
+        if path not in new and checksum != manifest.files[path].checksum:
             problems.append(f"{path}: its content has changed")
     for path in manifest.folders:
         if not (data / path).is_dir():
@@ -383,6 +390,13 @@ def verify(directory: Path, manifest: Manifest, *, thoroughly: bool = True) -> N
             f"The backup {directory} is damaged; nothing was changed.{listing}{more}",
             hints=["restore another one: dbdev_listbackups"],
         )
+    if new:
+        files = {
+            path: replace(entry, checksum=checksums[path]) if path in new else entry
+            for path, entry in manifest.files.items()
+        }
+        write_manifest(directory, replace(manifest, files=files))
+    return len(new)
 
 
 def data_of(directory: Path, manifest: Manifest) -> Path:
@@ -398,11 +412,24 @@ def describe_files(folder: Path) -> tuple[Tree, dict[str, FileEntry]]:
 
 def describe_tree(folder: Path, tree: Tree) -> dict[str, FileEntry]:
     """The files of a tree in ``folder``, for its manifest."""
-    checksums = hash_all([f"{folder}/{path}" for path in tree.files])
-    return {
-        path: FileEntry(status.st_size, checksum, 0, status.st_mtime_ns)
-        for (path, status), checksum in zip(tree.files.items(), checksums, strict=True)
+    return add_checksums(
+        folder,
+        {
+            path: FileEntry(status.st_size, "", 0, status.st_mtime_ns)
+            for path, status in tree.files.items()
+        },
+    )
+
+
+def add_checksums(folder: Path, files: Mapping[str, FileEntry]) -> dict[str, FileEntry]:
+    """The same files with the checksums that are missing, of what is in ``folder``."""
+    missing = [path for path, entry in files.items() if not entry.checksum]
+    checksums = hash_all([f"{folder}/{path}" for path in missing])
+    found = {
+        path: replace(files[path], checksum=checksum)
+        for path, checksum in zip(missing, checksums, strict=True)
     }
+    return {**files, **found}
 
 
 def own_size(directory: Path) -> int:
@@ -450,7 +477,13 @@ def make_folders(target: Path, folders: Iterable[str], links: Mapping[str, str])
 
 
 def _same(one: FileEntry, other: FileEntry) -> bool:
-    return (one.size, one.checksum) == (other.size, other.checksum)
+    """Whether both are known to hold the same."""
+    return one.checksum != "" and (one.size, one.checksum) == (other.size, other.checksum)
+
+
+def _differ(one: FileEntry, other: FileEntry) -> bool:
+    """Whether both are known to hold something else."""
+    return "" not in (one.checksum, other.checksum) and one.checksum != other.checksum
 
 
 def _is_untouched(copy: str, entry: FileEntry) -> bool:

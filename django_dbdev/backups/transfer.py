@@ -1,14 +1,15 @@
 """Copying many files at once, each with its checksum, in one pass.
 
-Where the file system can share blocks, files are cloned. Elsewhere a block is read, hashed and
-written while it is in the processor's cache: that is cheaper than ``copy_file_range`` and a
-second reading, and two threads can work on one large file, which ``copy_file_range`` locks.
+Where the file system can share blocks, files are cloned, which takes the same time whatever
+their size; they get no checksum, for which all of them would be read. Elsewhere a block is
+read, hashed and written while it is in the processor's cache: that is cheaper than
+``copy_file_range`` and a second reading, and two threads can work on one large file, which
+``copy_file_range`` locks.
 """
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -42,20 +43,18 @@ def copy_all(
     *,
     step: str = "",
     may_vanish: bool = False,
-    hash_clones: bool = True,
     flushed_next: bool = False,
 ) -> list[FileEntry | None]:
     """Copy files; targets must not exist. Modes and times of modification are kept.
 
     :param step: where tests kill the command, in the middle of it.
     :param may_vanish: a source that is gone is passed over, and its result is None.
-    :param hash_clones: else the checksum of what was cloned is empty: hashing reads it from disk.
     :param flushed_next: the caller waits for the disk afterwards, which begins to write at once.
     :returns: For each job what was copied, with inode and time of the source as they were
-        before it was read.
+        before it was read; what was cloned has no checksum.
     :raises OSError: with the target's name; what is copied by then stays.
     """
-    return _Transfer(step, may_vanish, hash_clones, flushed_next).run(jobs)
+    return _Transfer(step, may_vanish, flushed_next).run(jobs)
 
 
 def hash_all(paths: Sequence[str]) -> list[str]:
@@ -88,10 +87,9 @@ def _hash_parts(
 
 
 class _Transfer:
-    def __init__(self, step: str, may_vanish: bool, hash_clones: bool, flushed_next: bool) -> None:
+    def __init__(self, step: str, may_vanish: bool, flushed_next: bool) -> None:
         self.step = step
         self.may_vanish = may_vanish
-        self.describe_clone = hash_clone if hash_clones else keep_time
         self.flushed_next = flushed_next
         self.clones = True
         self.middle = -1
@@ -138,7 +136,7 @@ class _Transfer:
                 return None
             read, write, status = both
             if self.cloned(read, write):
-                return self.describe_clone(read, write, status)
+                return finish_clone(write, status)
             digests = [
                 self.copy_part(job.target, read, write, begin, end)
                 for begin, end in checksums.chunks(status.st_size)
@@ -183,8 +181,7 @@ class _Large:
             return
         read, write, status = both
         if transfer.cloned(read, write):
-            whole = pool.submit(transfer.describe_clone, read, write, status)
-            self.finish = whole.result
+            self.finish = lambda: finish_clone(write, status)
             return
         parts = [
             pool.submit(transfer.copy_part, job.target, read, write, begin, end)
@@ -229,21 +226,8 @@ def finish(write: int, status: os.stat_result, parts: Sequence[tuple[bytes, int]
     return FileEntry(size, checksum, status.st_ino, status.st_mtime_ns)
 
 
-def hash_clone(read: int, write: int, status: os.stat_result) -> FileEntry:
-    """Hash what was cloned: the source where nothing writes to it, as it is in memory already."""
-    os.utime(write, ns=(status.st_mtime_ns, status.st_mtime_ns))
-    size = os.fstat(write).st_size
-    checksum = ""
-    if status.st_mtime_ns < time.time_ns() - UNCERTAIN_NS:
-        checksum = _hash(read, size)
-        now = os.fstat(read)
-        if (now.st_size, now.st_mtime_ns) != (size, status.st_mtime_ns):
-            checksum = ""
-    return FileEntry(size, checksum or _hash(write, size), status.st_ino, status.st_mtime_ns)
-
-
-def keep_time(read: int, write: int, status: os.stat_result) -> FileEntry:
-    """A clone whose source is known already."""
+def finish_clone(write: int, status: os.stat_result) -> FileEntry:
+    """Give the clone the source's time."""
     os.utime(write, ns=(status.st_mtime_ns, status.st_mtime_ns))
     return FileEntry(os.fstat(write).st_size, "", status.st_ino, status.st_mtime_ns)
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import Project, ProjectFactory
 
-from .helpers import assert_nothing_is_shared, backups, fill, leftovers, numbers
+from .helpers import assert_nothing_is_shared, backups, fill, leftovers, manifest, numbers
 
 MB = 1_000_000
 
@@ -107,6 +107,15 @@ REFLINKS = {
 }
 
 
+def has_checksums(project: Project, name: str) -> bool:
+    """Whether the manifest has those of all files, and not of some."""
+    (directory,) = (backup for backup in backups(project) if backup.name.endswith(f".{name}"))
+    files = manifest(directory)["files"].items()
+    known = {checksum != "" for path, (_, checksum, *_) in files if path.startswith("base/")}
+    assert len(known) == 1
+    return known.pop()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", list(REFLINKS))
 def test_a_file_system_of_its_own(new_project: ProjectFactory, tmp_path: Path, kind: str) -> None:
@@ -129,8 +138,12 @@ def test_a_file_system_of_its_own(new_project: ProjectFactory, tmp_path: Path, k
         project.query("UPDATE wide SET t = t || 'x'")
         fill(project, 3)
         project.manage("dbdev_backup", "-n", "two").ok()
+        assert has_checksums(project, "one") == (kind == "ext4")
+        project.manage("dbdev_backup", "-n", "three", "--checksums").ok()
+        assert has_checksums(project, "three")
         for name, expected in (("one", [1, 2]), ("two", [1, 2, 3]), ("one", [1, 2])):
             project.manage("dbdev_restore", "-n", name, "--verify").ok()
+            assert has_checksums(project, name)
             assert numbers(project) == expected
             assert_nothing_is_shared(project)
             assert project.query("SELECT count(*) FROM wide") == [(1_000_000,)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +95,10 @@ def _snapshot(backend: ServerBackend, directory: Path) -> None:
     target = directory / DATA
     asked = snapshot.bases(Path(backend.root_backupdir))
     taken = backend.copy_data(target, asked)
-    manifest = _manifest(backend, directory, taken.version, taken.copied, taken.migrations, begun)
+    copied = taken.copied
+    if _options(backend).get("checksums"):
+        copied = replace(copied, files=snapshot.add_checksums(target, copied.files))
+    manifest = _manifest(backend, directory, taken.version, copied, taken.migrations, begun)
     step("backup:described")
     write_manifest(directory, manifest)
     step("backup:done")
@@ -146,7 +150,11 @@ def restore(backend: ServerBackend, directory: Path) -> None:
     accounts = backend.accounts()
     with backend.working_alone():
         step("restore:begun")
-        snapshot.verify(directory, manifest, thoroughly=bool(options.get("verify")))
+        recorded = snapshot.verify(directory, manifest, thoroughly=bool(options.get("verify")))
+        if recorded:
+            backend.reporter.fact(
+                f"{recorded} files were cloned and never read: their checksums are recorded now"
+            )
         toolchain = backend.find_toolchain()
         if backend.series_of(manifest.version) == backend.series_of(toolchain.version):
             _Restore(

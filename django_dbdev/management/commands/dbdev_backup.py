@@ -31,6 +31,12 @@ class Command(BaseDbdevCommand):
             help="Dump the alias's database alone, for newer major versions and other machines.",
         )
         parser.add_argument(
+            "--checksums",
+            action="store_true",
+            help="Where the file system clones files, read them all for checksums, so that "
+            '"dbdev_restore --verify" can tell whether they were damaged since.',
+        )
+        parser.add_argument(
             "--to",
             metavar="STORAGE",
             help="Make a portable backup and copy it to this one of STORAGES. With the name of a "
