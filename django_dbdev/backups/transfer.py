@@ -10,9 +10,9 @@ read, hashed and written while it is in the processor's cache: that is cheaper t
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from . import checksums, copying, faults
@@ -130,7 +130,7 @@ class _Transfer:
         return done
 
     def _copy(self, job: Job) -> FileEntry | None:
-        with ExitStack() as files:
+        with ExitStack() as files, _naming(job.target):
             both = self.open(job, files)
             if both is None:
                 return None
@@ -138,7 +138,7 @@ class _Transfer:
             if self.cloned(read, write):
                 return finish_clone(write, status)
             digests = [
-                self.copy_part(job.target, read, write, begin, end)
+                self.copy_part(read, write, begin, end)
                 for begin, end in checksums.chunks(status.st_size)
             ]
             return finish(write, status, digests)
@@ -157,10 +157,8 @@ class _Transfer:
         files.callback(os.close, write)
         return read, write, status
 
-    def copy_part(
-        self, target: str, read: int, write: int, begin: int, end: int
-    ) -> tuple[bytes, int]:
-        done = copy_part(target, read, write, begin, end)
+    def copy_part(self, read: int, write: int, begin: int, end: int) -> tuple[bytes, int]:
+        done = copy_part(read, write, begin, end)
         if self.flushed_next and end - begin == checksums.CHUNK:
             copying.begin_writing(write, begin, end)
         return done
@@ -175,42 +173,53 @@ class _Large:
 
     def __init__(self, transfer: _Transfer, job: Job, pool: ThreadPoolExecutor) -> None:
         self.files = ExitStack()
+        self.target = job.target
         self.finish: Callable[[], FileEntry | None] = lambda: None
-        both = transfer.open(job, self.files)
-        if both is None:
-            return
-        read, write, status = both
-        if transfer.cloned(read, write):
+        with _naming(job.target):
+            both = transfer.open(job, self.files)
+            if both is None:
+                return
+            read, write, status = both
+            cloned = transfer.cloned(read, write)
+        if cloned:
             self.finish = lambda: finish_clone(write, status)
             return
         parts = [
-            pool.submit(transfer.copy_part, job.target, read, write, begin, end)
+            pool.submit(transfer.copy_part, read, write, begin, end)
             for begin, end in checksums.chunks(status.st_size)
         ]
         self.finish = lambda: finish(write, status, [part.result() for part in parts])
 
     def result(self) -> FileEntry | None:
-        with self.files:
+        with self.files, _naming(self.target):
             return self.finish()
 
 
-def copy_part(target: str, read: int, write: int, begin: int, end: int) -> tuple[bytes, int]:
+@contextmanager
+def _naming(target: str) -> Iterator[None]:
+    """Errors of open files bear no name: they get the one of what could not be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, target) from None
+
+
+def copy_part(read: int, write: int, begin: int, end: int) -> tuple[bytes, int]:
     """Copy a part of an open file. What it gives is its digest, and how many bytes there were."""
     state = checksums.new_hash()
     buffer = memoryview(bytearray(min(checksums.BLOCK, max(end - begin, 1))))
     position = begin
-    try:
-        while position < end:
-            count = os.preadv(read, [buffer[: end - position]], position)
-            if count == 0:
-                break
-            state.update(buffer[:count])
-            done = 0
-            while done < count:
-                done += os.pwrite(write, buffer[done:count], position + done)
-            position += count
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, target) from None
+    while position < end:
+        count = os.preadv(read, [buffer[: end - position]], position)
+        if count == 0:
+            break
+        state.update(buffer[:count])
+        done = 0
+        while done < count:
+            done += os.pwrite(write, buffer[done:count], position + done)
+        position += count
     return state.digest(), position - begin
 
 

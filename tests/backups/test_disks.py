@@ -18,8 +18,9 @@ from .helpers import assert_nothing_is_shared, backups, fill, leftovers, manifes
 MB = 1_000_000
 
 
-def run(*command: str | Path) -> None:
-    subprocess.run([str(word) for word in command], check=True, capture_output=True)
+def run(*command: str | Path) -> str:
+    words = [str(word) for word in command]
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout
 
 
 @contextmanager

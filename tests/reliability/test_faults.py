@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -19,8 +19,8 @@ import psutil
 import pytest
 
 from tests.backups.helpers import backups, fill, leftovers, numbers
-from tests.backups.test_disks import leave, mounted
-from tests.conftest import Project, ProjectFactory, Result, working_in
+from tests.backups.test_disks import leave, mounted, run
+from tests.conftest import Project, ProjectFactory, Result, wait_until, working_in
 
 from .scenarios import share_trees
 
@@ -119,7 +119,6 @@ def test_a_full_store(new_project: ProjectFactory, tmp_path: Path, store: Path) 
 
 
 def test_a_limit_on_the_size_of_files(project: Project) -> None:
-    """A quota's errors come at the same calls."""
     project.manage("dbdev_init").ok()
     fill(project, 1, 2)
     limit = ["prlimit", "--fsize=100000:100000"]
@@ -132,6 +131,63 @@ def test_a_limit_on_the_size_of_files(project: Project) -> None:
     assert project.servers() == []
     project.manage("dbdev_startserver").ok()
     assert numbers(project) == [1, 2]
+
+
+@contextmanager
+def with_quota(project: Project, folder: Path) -> Iterator[Callable[[int | None], None]]:
+    """A btrfs at the project's state folder; what is given allows so many more bytes there."""
+    if shutil.which("mkfs.btrfs") is None:
+        pytest.skip("mkfs.btrfs is not installed")
+    image = folder / "quota.img"
+    with image.open("wb") as file:
+        file.truncate(1000 * MB)
+    run("mkfs.btrfs", "-q", image)
+    with mounted(project, "-o", "loop", image):
+        run("btrfs", "quota", "enable", project.tempdata)
+
+        def allow(free: int | None) -> None:
+            # This too may meet the quota, until what is reserved was written.
+            unlimit = ["btrfs", "qgroup", "limit", "none", str(project.tempdata)]
+            wait_until(lambda: subprocess.run(unlimit, capture_output=True).returncode == 0)
+            if free is not None:
+                run("btrfs", "filesystem", "sync", project.tempdata)
+                shown = run("btrfs", "qgroup", "show", "--raw", "-f", project.tempdata)
+                used = int(shown.splitlines()[-1].split()[1])
+                run("btrfs", "qgroup", "limit", str(used + free), project.tempdata)
+
+        yield allow
+
+
+def test_a_quota(project: Project, tmp_path: Path) -> None:
+    with with_quota(project, tmp_path) as allow:
+        allow(4 * MB)
+        failed = project.manage("dbdev_init").failed(1)
+        assert f"{project.tempdata}/" in failed.err
+        assert "Disk quota exceeded" in failed.err
+        assert "hint: free some space" in failed.err
+        assert not project.datadir.exists()
+        allow(None)
+        project.manage("dbdev_init").ok()
+        fill(project, 1, 2)
+        project.manage("dbdev_createdump", "two.sql").ok()
+
+        for command in (
+            ("dbdev_backup",),
+            ("dbdev_loaddump", "two.sql"),
+            ("dbdev_reinit", "--noinput"),
+        ):
+            allow(4 * MB)
+            done = project.manage(*command)
+            # Clones are counted late: this one may fit.
+            if command != ("dbdev_backup",) or done.status != 0:
+                assert "Disk quota exceeded" in done.failed().err
+                assert f"{project.tempdata}" in done.err
+            assert leftovers(project) == []
+            # The server may have met the quota as well: it goes down then, and recovers.
+            allow(None)
+            project.manage("dbdev_startserver").ok()
+            wait_until(lambda: project.manage("dbdev_serverinfo").status == 0)
+            assert numbers(project) == [1, 2]
 
 
 # Folders that are closed.

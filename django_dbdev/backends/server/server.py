@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import shutil
 import time
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
@@ -213,7 +214,8 @@ class DatabaseServer(ServerAlias):
             self.configuration(toolchain, port, identity).write(fresh)
             identity.adopt(fresh)
         except BaseException:
-            remove_tree(fresh)
+            # Not by another rename, for which a quota leaves no room. What stays is swept later.
+            shutil.rmtree(fresh, ignore_errors=True)
             raise
         self.reporter.fact(
             f"Initialised {datadir} with {self.title} {toolchain.version} "
