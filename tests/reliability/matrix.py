@@ -16,10 +16,11 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .scenarios import SCENARIOS, Scenario, needs_own_store, share_trees
+from .scenarios import SCENARIOS, Scenario, share_trees
 from .worlds import BindirWorld, CondaWorld, PostgresWorld, SqliteWorld, World
 
 HERE = Path(__file__).resolve()
@@ -218,6 +219,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--most", type=int, default=MOST, help="Kills of each kind per command.")
     parser.add_argument("--every-step", action="store_true", help="No sample: all steps.")
     parser.add_argument("--all", action="store_true", help="Every step, every time it comes.")
+    parser.add_argument("--jobs", type=int, default=1, help="Commands that are tried at once.")
     parser.add_argument("--store", type=Path, default=STORE, help="Programs that were fetched.")
     parser.add_argument("--page", action="store_true", help="Only write the page.")
     options = parser.parse_args(arguments)
@@ -231,54 +233,47 @@ def main(arguments: Sequence[str]) -> int:
         and not options.page
     ]
     options.store.mkdir(parents=True, exist_ok=True)
-    for scenario, engine in chosen:
-        victims = options.victim or [COMMAND, SERVER]
-        kept = [
-            each
-            for each in kept
-            if (each.engine, each.command) != (engine, scenario.name) or each.victim not in victims
-        ]
-        started = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="k") as folder:
-            for each in _try_in(Path(folder).resolve(), options, scenario, engine, victims):
-                kept.append(each)
-                if each.outcome != SURVIVED:
-                    print(f"  {each.outcome}: {each.victim} at {each.step}")
-                for problem in each.problems:
-                    print(f"    {problem}")
-                sys.stdout.flush()
-        _keep(kept)
-        for row in rows(e for e in kept if (e.engine, e.command) == (engine, scenario.name)):
-            print(*row[:3], "steps", row[3], "tried", row[4], "survived", row[5], "lost", row[6])
-        print(f"  in {time.monotonic() - started:.0f} s", flush=True)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        begun = [pool.submit(_try_one, options, *each) for each in chosen]
+        for done in as_completed(begun):
+            new = done.result()
+            again = {(each.engine, each.command, each.victim) for each in new}
+            kept = [e for e in kept if (e.engine, e.command, e.victim) not in again] + new
+            _keep(kept)
     PAGE.write_text(page(kept), "utf-8")
     return int(any(each.outcome == LOST for each in kept))
 
 
-def _try_in(
-    folder: Path,
-    options: argparse.Namespace,
-    scenario: Scenario,
-    engine: str,
-    victims: Sequence[str],
-) -> Iterator[Kill]:
-    root, store = folder / "p", options.store.resolve()
-    if needs_own_store(scenario):
-        store = root / "store"
-    world = worlds()[engine](root, store)
-    try:
-        if needs_own_store(scenario) and not scenario.within:
-            share_trees(options.store.resolve(), store)
-        yield from try_all(
-            world,
-            scenario,
-            most=None if options.all or options.every_step else options.most,
-            every=options.all,
-            victims=victims,
-        )
-    finally:
-        world.clean_up()
-        shutil.rmtree(root, ignore_errors=True)
+def _try_one(options: argparse.Namespace, scenario: Scenario, engine: str) -> list[Kill]:
+    """One command, in a project and a store of its own; tells what came of it."""
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="k") as folder:
+        root = Path(folder).resolve() / "p"
+        world = worlds()[engine](root, root / "store")
+        try:
+            if not scenario.within:
+                share_trees(options.store.resolve(), world.store)
+            kills = list(
+                try_all(
+                    world,
+                    scenario,
+                    most=None if options.all or options.every_step else options.most,
+                    every=options.all,
+                    victims=options.victim or [COMMAND, SERVER],
+                )
+            )
+        finally:
+            world.clean_up()
+            shutil.rmtree(root, ignore_errors=True)
+    said = [
+        f"{' '.join(row[:3])}: {row[3]} steps, {row[4]} tried, {row[5]} survived, {row[6]} lost"
+        for row in rows(kills)
+    ]
+    for each in kills:
+        if each.outcome != SURVIVED:
+            said += [f"  {each.outcome}: {each.victim} at {each.step}", *each.problems]
+    print(*said, f"  in {time.monotonic() - started:.0f} s", sep="\n", flush=True)
+    return kills
 
 
 def _kept() -> list[Kill]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -23,6 +21,7 @@ from tests.binaries.channel import Channel, files_of
 from tests.conftest import MANAGE, SETTINGS, Project, Result, working_in
 
 from .instrument import server_processes
+from .warm import Warm
 
 INSTRUMENT = Path(__file__).with_name("instrument.py")
 #: Seconds for what goes by itself: children of a killed program, a removal in the background.
@@ -59,6 +58,7 @@ class World:
         self.project.settings(base=self.base)
         self.project.pin(self.pin)
         self.store = store
+        self.warm = Warm()
 
     def make_project(self, root: Path, store: Path, environment: dict[str, str]) -> Project:
         return Project(root, store, environment)
@@ -82,24 +82,14 @@ class World:
         return self.tempdata / f"{self.server_name}-backups"
 
     def manage(self, *args: str) -> Result:
-        return self.project.manage(*args)
+        script = self.root / "manage.py"
+        return self.warm.run(script, *args, cwd=self.root, env=self.project.env())
 
     def instrumented(self, *args: str, **environment: str) -> Result:
         """A command under the instrument; see there for the environment."""
-        done = subprocess.run(
-            [sys.executable, str(INSTRUMENT), str(self.root / "manage.py"), *args],
-            cwd=self.root,
-            env=self.project.env(
-                PYTHONDONTWRITEBYTECODE="1",
-                RELIABILITY_ROOTS=os.pathsep.join(map(str, self.roots)),
-                **environment,
-            ),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        return Result(done.returncode, done.stdout, done.stderr)
+        roots = os.pathsep.join(map(str, self.roots))
+        env = self.project.env(RELIABILITY_ROOTS=roots, **environment)
+        return self.warm.run(INSTRUMENT, self.root / "manage.py", *args, cwd=self.root, env=env)
 
     @property
     def roots(self) -> list[Path]:
@@ -213,6 +203,7 @@ class World:
             time.sleep(0.05)
 
     def clean_up(self) -> None:
+        self.warm.close()
         for server in server_processes(self.roots):
             server.kill()
         for process in working_in(self.root.resolve()):
