@@ -9,11 +9,13 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import psycopg
 import pytest
 import zstandard
@@ -544,6 +546,32 @@ def test_clients_are_disconnected_and_it_is_said(project: Project, whole: object
     assert len(failures) < 40
     assert fingerprint(project) == whole
     assert not is_marked(project)
+
+
+STEPS = ["created", "loaded", "finished", "swapped", "dropped"]
+
+
+def test_only_clients_of_the_database_are_disconnected(project: Project, whole: object) -> None:
+    """Also when one looks so often that PostgreSQL plans the look anew, for any database."""
+    login = {"host": "127.0.0.1", "port": project.port(), "user": "dbdev", "password": "dbdev"}
+    renames = b"SELECT 1 FROM pg_stat_activity WHERE query LIKE 'ALTER DATABASE%RENAME%'"
+    with (
+        psycopg.connect(**login, dbname="dbdev") as slow,
+        psycopg.connect(**login, dbname="postgres", autocommit=True) as bystander,
+    ):
+        # It cannot be ended for a while.
+        backend = psutil.Process(slow.info.backend_pid)
+        backend.suspend()
+        try:
+            load = project.start("dbdev_loaddump", "whole.dump")
+            wait_until(lambda: bystander.execute(renames + b" AND state = 'active'").fetchall())
+            time.sleep(1)
+        finally:
+            backend.resume()
+        said, _ = load.communicate(timeout=60)
+        assert load.returncode == 0, said
+        assert bystander.execute("SELECT 1").fetchall() == [(1,)]
+    assert fingerprint(project) == whole
 
 
 STEPS = ["created", "loaded", "finished", "swapped", "dropped"]

@@ -214,11 +214,14 @@ def _clients_ended(login: Login, databases: list[str], ended: Counter[str]) -> I
         seen: set[int] = set()
 
         def look() -> None:
+            # In two parts: of conditions side by side PostgreSQL tries the cheapest first, and may
+            # find it cheapest to end everybody and to ask for the database then.
             cursor.execute(
+                "WITH found AS MATERIALIZED ("
                 "SELECT pid, coalesce(nullif(application_name, ''), 'a client'), usename"
                 " FROM pg_stat_activity WHERE datid = ANY(%s::oid[])"
                 " AND backend_type IN ('client backend', 'walsender')"
-                " AND pg_terminate_backend(pid)",
+                ") SELECT * FROM found WHERE pg_terminate_backend(pid)",
                 [numbers],
             )
             for pid, application, user in cursor.fetchall():
