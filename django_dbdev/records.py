@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,26 @@ def parse_json(text: str) -> Any:
 
 
 def temporary_name(path: Path) -> Path:
-    """A name beside ``path`` that nobody else has: pids are unique within one container alone."""
+    """A name beside ``path`` that nobody else has: pids are unique within one container alone.
+
+    What killed processes have left under such names is removed.
+    """
+    left = re.compile(rf"\.{re.escape(path.name)}\.(\d+)-[0-9a-f]{{8}}\.new")
+    with suppress(OSError):
+        for name in os.listdir(path.parent):
+            if (found := left.fullmatch(name)) and _is_gone(int(found[1])):
+                path.with_name(name).unlink(missing_ok=True)
     return path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.new")
+
+
+def _is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:
+        pass
+    return False
 
 
 def write_atomically(path: Path, content: str | bytes, mode: int = 0o600) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 import sys
 import threading
 import time
@@ -15,7 +16,7 @@ from django_dbdev.binaries.store import Store, link_prefix
 from django_dbdev.exceptions import BusyError, ToolchainError
 from django_dbdev.process.command import Command
 from django_dbdev.process.run import run
-from django_dbdev.records import write_atomically
+from django_dbdev.records import temporary_name, write_atomically
 
 
 @pytest.fixture
@@ -196,6 +197,16 @@ def test_commands_with_equal_pids_do_not_meet(tmp_path: Path) -> None:
     assert (tmp_path / "prefix" / "postgresql-18.6").readlink() in (one, two)
     assert len(set((tmp_path / "note").read_text().split("\n"))) == 2
     assert names(tmp_path) == ["note", "prefix"]
+
+
+def test_what_killed_writers_left_goes_with_the_next_writing(tmp_path: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    alive = temporary_name(tmp_path / "note")
+    for left in (alive.name, f".note.{ended.pid}-0123abcd.new", f".more.{ended.pid}-0123abcd.new"):
+        (tmp_path / left).touch()
+    write_atomically(tmp_path / "note", "new")
+    assert names(tmp_path) == sorted([alive.name, f".more.{ended.pid}-0123abcd.new", "note"])
 
 
 def test_what_is_no_link_is_left_alone(tmp_path: Path) -> None:

@@ -171,6 +171,8 @@ class World:
                 name.removeprefix(self.server_name) not in ("", *known)
             ):
                 found.append(name)
+        for folder in (self.root, self.backup_root):
+            found += [p.name for p in folder.glob(".*.new")]
         for kind in ("trees", "clusters", "debs"):
             found += [f"store/{kind}/{p.name}" for p in (self.store / kind).glob(".*.new")]
         return found
