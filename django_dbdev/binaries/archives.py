@@ -11,7 +11,7 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -54,6 +54,19 @@ def _damage_told(label: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno not in (None, *_BAD_NAME):
             raise
         raise ArchiveError(f"{label} is damaged: {error}.") from None
+
+
+def bounded(chunks: Iterable[bytes], label: str) -> Iterator[bytes]:
+    """The same chunks of an archive that another program unpacks.
+
+    :raises ArchiveError: when they are more than :data:`MAX_BYTES`.
+    """
+    total = 0
+    for chunk in chunks:
+        total += len(chunk)
+        if total > MAX_BYTES:
+            raise ArchiveError(f"{label} unpacks to more than {MAX_BYTES} bytes.")
+        yield chunk
 
 
 @dataclass

@@ -15,8 +15,10 @@ from pathlib import Path
 
 from ..exceptions import IntegrityError, ProgramError
 from ..process.command import Command
-from ..process.run import run
+from ..process.run import program_error
+from ..process.streams import consume, feed
 from ..reporting import Reporter, seconds, size
+from . import archives
 from .apt import Apt, AptError, WrongHash, is_there, split_name
 from .lock import LockedFile, LockedPackage
 from .progress import counting
@@ -125,17 +127,12 @@ class Packages:
             path.replace(self._deb(file))
 
     def unpack(self, files: Sequence[LockedFile], tree: Path) -> None:
-        program = shutil.which("dpkg-deb")
-        if program is None:
-            raise Declined("this system has no dpkg-deb, which unpacks its packages")
-
         # Each into a folder of its own: where several create one folder, tar stumbles.
         parts = tree / ".parts"
         parts.mkdir()
 
         def extract(file: LockedFile) -> None:
-            args = ("--extract", str(self._deb(file)), str(parts / file.sha256))
-            run(Command(Path(program), args), failure=f"{file.name} could not be unpacked.")
+            _extract(self._deb(file), parts / file.sha256, file.name)
 
         largest_first = sorted(files, key=lambda file: -(file.size or 0))
         with ThreadPoolExecutor(_WORKERS) as pool:
@@ -153,6 +150,33 @@ class Packages:
             for top in ("bin", "lib", "lib64", "sbin"):
                 _merge(part / top, tree / "usr" / top, tree)
         shutil.rmtree(parts)
+
+
+def _extract(deb: Path, folder: Path, name: str) -> None:
+    """Unpack a package to ``folder``, which must not exist.
+
+    Between dpkg-deb, which decompresses, and tar the bytes are counted: there is no other bound.
+
+    :raises ProgramError: when one of them fails.
+    :raises ArchiveError: when it is larger than any package is.
+    """
+    folder.mkdir()
+    decompress = Command(_program("dpkg-deb"), ("--fsys-tarfile", str(deb)))
+    args = ("--extract", "--file=-", "--preserve-permissions", "--no-same-owner")
+    unpack = Command(_program("tar"), (*args, f"--directory={folder}"))
+    decompressed, unpacked = consume(
+        decompress, lambda chunks: feed(unpack, archives.bounded(chunks, name))
+    )
+    for command, completed in ((decompress, decompressed), (unpack, unpacked)):
+        if completed.status != 0:
+            raise program_error(command, completed, f"{name} could not be unpacked.")
+
+
+def _program(name: str) -> Path:
+    program = shutil.which(name)
+    if program is None:
+        raise Declined(f"this system has no {name}, with which its packages are unpacked")
+    return Path(program)
 
 
 def _check_kinds(part: Path, name: str) -> None:

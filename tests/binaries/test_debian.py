@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from django_dbdev.binaries import apt
+from django_dbdev.binaries import apt, archives
 from django_dbdev.binaries.debian import Packages
 from django_dbdev.binaries.lock import LockedFile
 from django_dbdev.binaries.store import Store
@@ -52,6 +52,24 @@ def unpack(store: Path, *files: LockedFile) -> Path:
 def test_a_special_file(tmp_path: Path) -> None:
     file = package(tmp_path, "fifo", lambda usr: os.mkfifo(usr / "pipe"))
     with pytest.raises(IntegrityError, match=r"fifo_1_all.deb has a special file: 'pipe'"):
+        unpack(tmp_path, file)
+
+
+def test_a_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = package(tmp_path, "bomb", lambda usr: (usr / "x").write_bytes(bytes(3_000_000)))
+    assert (tmp_path / "debs" / f"{file.sha256}.deb").stat().st_size < 10_000
+    monkeypatch.setattr(archives, "MAX_BYTES", 1_000_000)
+    with pytest.raises(IntegrityError, match=r"bomb_1_all.deb unpacks to more than 1000000 bytes"):
+        unpack(tmp_path, file)
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*")) < 9_000_000
+
+
+@pytest.mark.parametrize("kept", [0, 500, 3000])
+def test_a_package_that_was_cut(tmp_path: Path, kept: int) -> None:
+    file = package(tmp_path, "cut", lambda usr: (usr / "x").write_bytes(os.urandom(5000)))
+    with (tmp_path / "debs" / f"{file.sha256}.deb").open("r+b") as deb:
+        deb.truncate(kept)
+    with pytest.raises(IntegrityError, match=r"cut_1_all.deb could not be unpacked\. dpkg-deb"):
         unpack(tmp_path, file)
 
 
