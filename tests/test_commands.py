@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,10 +70,11 @@ def test_settings_of_another_type(project: Project, setting: str, named: str) ->
 def test_a_home_that_there_is_not(project: Project, name: str) -> None:
     value = "~nosuchuser/folder"
     told = f"{name} is {value!r}, and it is not known where that home is"
-    failed = project.manage("dbdev_init", **{name: value}).failed(2).err
+    given: Any = {name: value}
+    failed = project.manage("dbdev_init", **given).failed(2).err
     assert told in failed
     assert "hint: write the path in full, without ~" in failed
-    checked = project.manage("check", **{name: value}).failed().err
+    checked = project.manage("check", **given).failed().err
     assert f"(django_dbdev.E001) {told}" in checked
 
 

@@ -78,6 +78,6 @@ def test_the_code_of_the_page_is_a_backend(project: Project) -> None:
     assert ask(project, "GET milk") == ""
     project.manage("dbdev_destroy", "--noinput").ok()
     assert project.servers() == []
-    assert is_free(
-        int(re.search(r'"PORT": (\d+)', (project.root / "notes/backend.py").read_text())[1])
-    )  # type: ignore[index]
+    port = re.search(r'"PORT": (\d+)', (project.root / "notes/backend.py").read_text())
+    assert port is not None
+    assert is_free(int(port[1]))

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -155,7 +155,8 @@ def is_marked(project: Project) -> bool:
 # Every format
 
 
-PACKED = {
+Packing = Callable[[bytes], bytes]
+PACKED: dict[str, Packing] = {
     "gz": gzip.compress,
     "bz2": bz2.compress,
     "xz": lzma.compress,
@@ -218,17 +219,17 @@ def test_standard_streams(project: Project, whole: object, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["sql.gz", "sql.bz2", "sql.xz", "sql.zst"])
 def test_packed_dumps_are_written(project: Project, kind: str) -> None:
-    unpack = {
+    unpackers: dict[str, Packing] = {
         "sql.gz": gzip.decompress,
         "sql.bz2": bz2.decompress,
         "sql.xz": lzma.decompress,
         "sql.zst": lambda data: zstandard.ZstdDecompressor().decompressobj().decompress(data),
-    }[kind]
+    }
     assert (
         f"Wrote {project.root}/new.{kind}"
         in project.manage("dbdev_createdump", f"new.{kind}").ok().out
     )
-    text = unpack((project.root / f"new.{kind}").read_bytes()).decode()
+    text = unpackers[kind]((project.root / f"new.{kind}").read_bytes()).decode()
     assert "CREATE TABLE public.book" in text
     assert "PostgreSQL database dump complete" in text
 
@@ -553,11 +554,11 @@ STEPS = ["created", "loaded", "finished", "swapped", "dropped"]
 
 def test_only_clients_of_the_database_are_disconnected(project: Project, whole: object) -> None:
     """Also when one looks so often that PostgreSQL plans the look anew, for any database."""
-    login = {"host": "127.0.0.1", "port": project.port(), "user": "dbdev", "password": "dbdev"}
+    login = f"host=127.0.0.1 port={project.port()} user=dbdev password=dbdev"
     renames = b"SELECT 1 FROM pg_stat_activity WHERE query LIKE 'ALTER DATABASE%RENAME%'"
     with (
-        psycopg.connect(**login, dbname="dbdev") as slow,
-        psycopg.connect(**login, dbname="postgres", autocommit=True) as bystander,
+        psycopg.connect(login, dbname="dbdev") as slow,
+        psycopg.connect(login, dbname="postgres", autocommit=True) as bystander,
     ):
         # It cannot be ended for a while.
         backend = psutil.Process(slow.info.backend_pid)

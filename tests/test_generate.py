@@ -26,8 +26,8 @@ SCHEMAS = {"github": "vendor.github-workflows", "gitlab": "vendor.gitlab-ci"}
 
 
 def satisfies(schema: str, file: Path) -> None:
-    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, file]
-    subprocess.run(command, check=True)
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema]
+    subprocess.run([*command, file], check=True)
 
 
 def generated(project: Project, kind: str) -> Path:
@@ -246,7 +246,12 @@ def test_workflows_satisfy_their_schemas(
 def test_the_container_has_only_what_its_format_knows(project: Project) -> None:
     """The format's own schema is on no index; these are the properties of its reference."""
     content = json.loads(generated(project, "devcontainer").read_text())
-    known = {"name": str, "image": str, "postCreateCommand": str, "postStartCommand": str}
+    known: dict[str, type] = {
+        "name": str,
+        "image": str,
+        "postCreateCommand": str,
+        "postStartCommand": str,
+    }
     known |= {"workspaceFolder": str, "customizations": dict}
     assert all(isinstance(value, known[name]) for name, value in content.items())
     assert isinstance(content["customizations"]["django_dbdev"], dict)

@@ -93,9 +93,9 @@ def test_geodjango_from_nothing_to_a_query(new_project: ProjectFactory) -> None:
     own, _, rest = rst.partition("\nPostgreSQL ")
     assert commands(rest)
     script = "\n".join(f"{line} || exit 1" for line in commands(own))
-    environment = project.env(PGPASSFILE=str(project.tempdata / "PostGisBackend.pgpass"))
+    env = project.env(PGPASSFILE=str(project.tempdata / "PostGisBackend.pgpass"))
     done = subprocess.run(
-        ["bash", "-c", script], env=environment, capture_output=True, text=True, timeout=120
+        ["bash", "-c", script], env=env, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "POINT(597868.38" in done.stdout

@@ -384,8 +384,8 @@ def test_starting_and_stopping_twice_is_no_error(project: Project) -> None:
 def test_stopping_disconnects_clients_and_loses_nothing(project: Project) -> None:
     project.manage("dbdev_init").ok()
     project.query("CREATE TABLE kept (n int)")
-    login = {"host": "127.0.0.1", "port": project.port(), "dbname": "dbdev"}
-    with psycopg.connect(**login, user="dbdev", password="dbdev", autocommit=True) as idle:
+    login = f"host=127.0.0.1 port={project.port()} dbname=dbdev user=dbdev password=dbdev"
+    with psycopg.connect(login, autocommit=True) as idle:
         idle.execute("INSERT INTO kept VALUES (1)")
         started = time.monotonic()
         project.manage("dbdev_stopserver").ok()

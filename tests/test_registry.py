@@ -73,7 +73,7 @@ def test_a_known_engine_without_backend_names_its_vendor() -> None:
 
 def test_aliases_share_a_server_by_backend_host_and_port() -> None:
     registry = BackendRegistry({"pg": PostgresBackend, "ora": OracleBackend})
-    databases = {
+    databases: dict[str, dict[str, object]] = {
         "reporting": {"ENGINE": "pg", "HOST": "127.0.0.1", "PORT": 2},
         "archive": {"ENGINE": "pg", "HOST": "127.0.0.1", "PORT": "1"},
         "default": {"ENGINE": "pg", "HOST": "localhost", "PORT": 1},

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from tests.conftest import Project, ProjectFactory
 from tests.secrets import SECRET, holding, open_to_others, programs, run_all
@@ -63,9 +64,14 @@ def test_a_narrow_umask_keeps_the_server_from_nothing(
     project.manage("dbdev_destroy", "--noinput", umask=0o077).ok()
 
 
+def conninfo(project: Project, **how: str) -> str:
+    login = {"port": str(project.port()), "dbname": "dbdev", "user": "dbdev", **how}
+    return make_conninfo("", **login)
+
+
 def refused(project: Project, **how: str) -> str:
     with pytest.raises(psycopg.OperationalError) as caught:
-        psycopg.connect(**{"port": str(project.port()), "dbname": "dbdev", "user": "dbdev", **how})
+        psycopg.connect(conninfo(project, **how))
     return str(caught.value)
 
 
@@ -77,7 +83,7 @@ def test_who_gets_in_and_by_which_way(project: Project, monkeypatch: pytest.Monk
     assert len(family) > 3
     tcp = {c.laddr for p in family for c in p.net_connections("inet")}
     assert tcp == {("127.0.0.1", project.port())}
-    unix = {c.laddr for p in family for c in p.net_connections("unix") if c.laddr}
+    unix = {str(c.laddr) for p in family for c in p.net_connections("unix") if c.laddr}
     assert unix == {str(socket)}
     assert project.query("SHOW listen_addresses") == [("127.0.0.1",)]
     assert socket.parent.stat().st_mode & 0o777 == 0o700
@@ -102,6 +108,6 @@ def test_who_gets_in_and_by_which_way(project: Project, monkeypatch: pytest.Monk
     for method, works in (("scram-sha-256", True), ("md5", False), ("password", False)):
         how = {"host": "127.0.0.1", "password": "dbdev", "require_auth": method}
         if works:
-            psycopg.connect(port=project.port(), dbname="dbdev", user="dbdev", **how).close()
+            psycopg.connect(conninfo(project, **how)).close()
         else:
             assert "requirement" in refused(project, **how)

@@ -10,6 +10,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -311,8 +312,9 @@ def test_state_that_another_may_have_planted_is_refused(
         planted.symlink_to(project.root)
     os.lchown(planted, NOBODY, NOBODY)
     refused = f"{planted} belongs to somebody else (uid {NOBODY})"
-    assert refused in project.manage("dbdev_init", **{place: str(planted)}).failed(2).err
-    assert refused in project.manage("dbdev_serverinfo", **{place: str(planted)}).ok().out
+    given: Any = {place: str(planted)}
+    assert refused in project.manage("dbdev_init", **given).failed(2).err
+    assert refused in project.manage("dbdev_serverinfo", **given).ok().out
     assert kind == "link" or list(planted.iterdir()) == []
 
 

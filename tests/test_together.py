@@ -111,8 +111,7 @@ def test_what_was_committed_under_load_is_there_after_a_kill(project: Project) -
     def write(writer: int) -> None:
         try:
             with psycopg.connect(
-                **{"host": "127.0.0.1", "port": str(project.port()), "dbname": "dbdev"},
-                **{"user": "dbdev", "password": "dbdev"},
+                f"host=127.0.0.1 port={project.port()} dbname=dbdev user=dbdev password=dbdev",
                 autocommit=True,
             ) as connection:
                 connection.execute("SET synchronous_commit = on")

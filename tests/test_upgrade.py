@@ -52,7 +52,7 @@ def contents(project: Project) -> list[list[tuple[object, ...]]]:
 
 
 def major(project: Project) -> str:
-    return project.query("SHOW server_version")[0][0].split(".")[0]
+    return str(project.query("SHOW server_version")[0][0]).split(".")[0]
 
 
 def kept(project: Project) -> list[Path]:

@@ -11,8 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_dbdev.backups.manifest import FileEntry, Manifest, from_json, to_json
-from django_dbdev.backups.snapshot import DamagedBackupError, verify
+from django_dbdev.backups.manifest import (
+    DamagedBackupError,
+    FileEntry,
+    Manifest,
+    from_json,
+    to_json,
+)
+from django_dbdev.backups.snapshot import verify
 
 WHOLE = Manifest(
     engine="postgresql",

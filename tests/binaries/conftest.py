@@ -21,7 +21,7 @@ from django_dbdev.binaries.providers.wheels import WHEELS, WheelProvider
 from django_dbdev.binaries.store import Store
 from django_dbdev.binaries.systems import current_system, pip_platforms
 from django_dbdev.pins import Requirement
-from django_dbdev.reporting import SILENT
+from django_dbdev.reporting import SILENT, Reporter
 from tests.machine import HAS_LIBXML2, WITHOUT_LIBXML2
 
 #: What the tests fetch: the package, its version, and the engine's.
@@ -33,13 +33,13 @@ PACKAGES = (
 
 
 @dataclass
-class Recorder:
+class Recorder(Reporter):
     """A reporter that remembers."""
 
     facts: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     downloads: list[tuple[str, int | None]] = field(default_factory=list)
-    progress: list[int] = field(default_factory=list)
+    received: list[int] = field(default_factory=list)
 
     def fact(self, text: str) -> None:
         self.facts.append(text)
@@ -50,7 +50,7 @@ class Recorder:
     @contextmanager
     def download(self, label: str, total: int | None) -> Iterator[Callable[[int], None]]:
         self.downloads.append((label, total))
-        yield self.progress.append
+        yield self.received.append
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,13 @@ class Wheelhouse:
     def package(self, name: str, version: str = "18.6") -> LockedPackage:
         return next(p for p in self.packages if (p.package, p.version) == (name, version))
 
+    def file(self, name: str, version: str = "18.6") -> LockedFile:
+        file = self.package(name, version).systems[current_system()]
+        assert isinstance(file, LockedFile)
+        return file
+
     def path(self, name: str, version: str = "18.6") -> Path:
-        return self.folder / self.package(name, version).systems[current_system()].name
+        return self.folder / self.file(name, version).name
 
 
 @pytest.fixture

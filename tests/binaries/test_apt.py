@@ -18,7 +18,7 @@ from django_dbdev.binaries.find import Sources, find_toolchain, installed_toolch
 from django_dbdev.binaries.lock import LockedFiles, read_lock
 from django_dbdev.binaries.providers.apt import upstream
 from django_dbdev.binaries.store import Store
-from django_dbdev.binaries.systems import current_system
+from django_dbdev.binaries.systems import codename, current_system
 from django_dbdev.exceptions import IntegrityError, NoToolchainError, ToolchainError
 from django_dbdev.pins import Requirement
 from django_dbdev.process.command import Command
@@ -32,7 +32,7 @@ NewSources = Callable[..., Sources]
 MARIADB = Requirement("mariadb")
 HERE = current_system()
 #: A release that is not the host's, and one that has MySQL.
-OTHER = "trixie" if apt.codename() != "trixie" else "bookworm"
+OTHER = "trixie" if codename() != "trixie" else "bookworm"
 
 
 def says(program: Path) -> str:
@@ -70,7 +70,7 @@ def test_mariadb_of_the_systems_own_release(
     assert not recorder.warnings
 
     files = locked_files(sources)
-    assert files.source == apt.codename()
+    assert files.source == codename()
     names = {apt.split_name(file.name)[0] for file in files.files}
     assert {"mariadb-server-core", "mariadb-client", "libc6"} <= names
     assert not {"perl", "debconf"} & names
@@ -163,7 +163,7 @@ def test_what_no_suite_has(new_sources: NewSources, apt_alone: None) -> None:
     assert "(apt)" in str(caught.value)
     with pytest.raises(NoToolchainError, match="nosuchsuite"):
         find_toolchain(MARIADB, new_sources("other", suites=("nosuchsuite",)))
-    if apt.codename() in ("bookworm", "trixie"):
+    if codename() in ("bookworm", "trixie"):
         with pytest.raises(NoToolchainError, match='Debian has MySQL in "sid" alone'):
             find_toolchain(Requirement("mysql", "8.4"), new_sources("mysql"))
 
@@ -230,7 +230,7 @@ class Archive:
         """Sign the archive; the key."""
         home = self.folder / "gnupg"
         home.mkdir(mode=0o700)
-        gpg = ["gpg", "--homedir", home, "--batch", "--quiet", "--passphrase", ""]
+        gpg = ["gpg", "--homedir", str(home), "--batch", "--quiet", "--passphrase", ""]
         subprocess.run([*gpg, "--quick-gen-key", "nobody@example.org", "ed25519"], check=True)
         packages = (self.folder / "Packages").read_bytes()
         (self.folder / "Release").write_text(

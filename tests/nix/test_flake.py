@@ -60,8 +60,8 @@ def test_a_template_gets_the_engine_that_it_pins(
     assert nix("eval", "--raw", attribute, cwd=tmp_path).ok().out == value
     if template == "postgis":
         attribute = f".#devShells.{SYSTEM}.default.GDAL_LIBRARY_PATH"
-        said = nix("eval", "--raw", attribute, cwd=tmp_path).ok().out
-        assert said.endswith("-gdal/lib/libgdal.so")
+        library = nix("eval", "--raw", attribute, cwd=tmp_path).ok().out
+        assert library.endswith("-gdal/lib/libgdal.so")
 
 
 def test_the_template_runs(nix: Nix, flake: Path, new_project: ProjectFactory) -> None:

@@ -149,7 +149,7 @@ def _watch_statements(instrument: Instrument) -> None:
             instrument.come_to("statement")
             return execute(self, *args, **kwargs)
 
-        psycopg.Cursor.execute = told  # type: ignore[method-assign, assignment]
+        psycopg.Cursor.execute = told  # type: ignore[method-assign]
     with suppress(ImportError):
         from pymysql.connections import Connection
 

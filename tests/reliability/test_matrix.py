@@ -58,14 +58,14 @@ def test_the_page_is_a_table_of_what_came_of_them() -> None:
     assert rows[at + 1 : at + 7] == ["- init", "- command", "- 9", "- 2", "- 2", "- 0"]
 
 
-KINDS = (PostgresWorld, MariaDbWorld, SqliteWorld)
+KINDS: tuple[type[World], ...] = (PostgresWorld, MariaDbWorld, SqliteWorld)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "scenario"),
     [(kind, each) for kind in KINDS for each in SCENARIOS if kind.engine in each.engines],
-    ids=lambda value: value.engine if isinstance(value, type) else value.name,
+    ids=lambda value: value.name if isinstance(value, Scenario) else value.engine,
 )
 def test_every_command(
     tmp_path: Path,

@@ -44,7 +44,7 @@ class World:
     pin = '[tool.django_dbdev.postgresql]\nversion = "18"\n'
     has_server = True
     #: Statements with which a table of rows is made, ``{rows}`` being VALUES.
-    fill = (
+    fill: tuple[str, ...] = (
         "SET synchronous_commit = on",
         "DROP TABLE IF EXISTS numbers",
         "CREATE TABLE numbers (n int)",
