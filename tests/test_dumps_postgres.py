@@ -549,6 +549,79 @@ def test_clients_are_disconnected_and_it_is_said(project: Project, whole: object
     assert not is_marked(project)
 
 
+def test_what_depends_on_the_database_is_told_before_it_is_loaded(
+    project: Project, whole: object
+) -> None:
+    project.query(
+        "CREATE SUBSCRIPTION far CONNECTION 'host=127.0.0.1 port=1 dbname=x' PUBLICATION p"
+        " WITH (connect = false)"
+    )
+    try:
+        refused = project.manage("dbdev_loaddump", "whole.dump").failed(4).err
+        assert "has subscriptions (far)" in refused
+    finally:
+        project.query("ALTER SUBSCRIPTION far SET (slot_name = NONE)")
+        project.query("DROP SUBSCRIPTION far")
+    project.query("ALTER DATABASE dbdev IS_TEMPLATE true")
+    project.manage("dbdev_loaddump", "whole.dump").ok()
+    templates = "SELECT datname FROM pg_database WHERE datistemplate AND datname LIKE 'dbdev%'"
+    assert project.query(templates) == [("dbdev",)]
+    project.query("ALTER DATABASE dbdev IS_TEMPLATE false")
+    wait_for_databases(project)
+    assert fingerprint(project) == whole
+
+
+def test_what_cannot_be_removed_stops_no_later_load(project: Project, whole: object) -> None:
+    left = "dbdev__dbdev_old_20260101000000000000"
+    project.query(f"CREATE DATABASE {left}")
+    subscription = "WITH (connect = false, slot_name = NONE)"
+    project.query(
+        f"CREATE SUBSCRIPTION far CONNECTION 'dbname=x' PUBLICATION p {subscription}", database=left
+    )
+    done = project.manage("dbdev_loaddump", "whole.dump").ok()
+    assert f"The database {left} could not be removed" in done.err
+    assert fingerprint(project) == whole
+    project.query("DROP SUBSCRIPTION far", database=left)
+    project.query(f"DROP DATABASE {left}")
+
+
+def test_sessions_of_ours_know_no_limits_of_the_projects(project: Project, whole: object) -> None:
+    settings = {
+        "statement_timeout": "1ms",
+        "transaction_timeout": "1ms",
+        "default_transaction_read_only": "on",
+    }
+    for name, value in settings.items():
+        project.query(f"ALTER ROLE dbdev SET {name} = '{value}'")
+    try:
+        project.manage("dbdev_loaddump", "whole.dump").ok()
+        project.manage("dbdev_loaddump", "whole.sql").ok()
+        project.manage("dbdev_init").ok()
+    finally:
+        with psycopg.connect(
+            f"host=127.0.0.1 port={project.port()} user=dbdev password=dbdev dbname=dbdev",
+            options="-c statement_timeout=0 -c transaction_timeout=0"
+            " -c default_transaction_read_only=off",
+            autocommit=True,
+        ) as connection:
+            connection.execute("ALTER ROLE dbdev RESET ALL")
+    assert fingerprint(project) == whole
+
+
+def test_variables_of_the_users_lead_nowhere_else(project: Project, whole: object) -> None:
+    variables = {
+        "PGHOSTADDR": "192.0.2.1",
+        "PGCLIENTENCODING": "SQL_ASCII",
+        "PGCHANNELBINDING": "require",
+        "PGTARGETSESSIONATTRS": "standby",
+        "PGSERVICE": "production",
+    }
+    given: Any = variables
+    project.manage("dbdev_init", **given).ok()
+    project.manage("dbdev_loaddump", "whole.sql", **given).ok()
+    assert fingerprint(project) == whole
+
+
 STEPS = ["created", "loaded", "finished", "swapped", "dropped"]
 
 

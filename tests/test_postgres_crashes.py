@@ -313,3 +313,41 @@ def test_ctrl_c_while_the_server_starts_leaves_none_that_nobody_knows(project: P
             assert is_whole(project)
             project.manage("dbdev_stopserver").ok()
         assert project.servers() == []
+
+
+def test_a_server_whose_data_was_removed_does_not_write_into_the_new(project: Project) -> None:
+    """PostgreSQL writes pg_control by its whole path."""
+    project.manage("dbdev_init").ok()
+    old = project.server()
+    shutil.rmtree(project.tempdata)
+    done = project.manage("dbdev_init").ok()
+    # Now and then it sees by itself that its files are gone.
+    with suppress(psutil.NoSuchProcess):
+        assert f"Ended postgres (pid {old.pid}" in done.err or old.status() == "zombie"
+        wait_until(lambda: old.status() == "zombie")
+    project.query("CREATE TABLE kept AS SELECT 1 AS n")
+    project.query("CHECKPOINT")
+    server = project.server()
+    server.kill()
+    server.wait(10)
+    project.manage("dbdev_startserver").ok()
+    assert project.query("SELECT n FROM kept") == [(1,)]
+
+
+def test_a_server_whose_data_was_moved_is_named(project: Project) -> None:
+    project.manage("dbdev_init").ok()
+    old = project.server()
+    project.query("CREATE TABLE kept AS SELECT 1 AS n")
+    moved = project.tempdata.rename(project.root / "aside")
+    refused = project.manage("dbdev_init").failed(4).err
+    assert f"postgres (pid {old.pid}" in refused
+    assert f"works on {moved / project.datadir.name}" in refused
+    assert f"kill -INT {old.pid}" in refused
+    old.send_signal(signal.SIGINT)
+    old.wait(30)
+    project.manage("dbdev_init").ok()
+    project.manage("dbdev_destroy", "--noinput").ok()
+    shutil.rmtree(project.tempdata)
+    moved.rename(project.tempdata)
+    project.manage("dbdev_startserver").ok()
+    assert project.query("SELECT n FROM kept") == [(1,)]

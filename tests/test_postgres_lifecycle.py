@@ -528,3 +528,36 @@ def test_two_pins_of_aliases_on_one_port_must_agree_in_their_settings(
         settings='DATABASES["reporting"] = {**DBSETTINGS, "NAME": "reporting"}',
     )
     assert "their pins differ" in project.manage("dbdev_init").failed(2).err
+
+
+def test_a_role_whose_rights_were_taken_away_stays_so(project: Project) -> None:
+    project.manage("dbdev_init").ok()
+    project.query("ALTER ROLE dbdev NOSUPERUSER")
+    project.manage("dbdev_init").ok()
+    project.manage("dbdev_backup").ok()
+    rights = "SELECT rolsuper FROM pg_roles WHERE rolname = 'dbdev'"
+    assert project.query(rights) == [(False,)]
+
+
+def test_a_database_of_another_encoding(new_project: ProjectFactory) -> None:
+    project = new_project("projé")
+    project.manage("dbdev_init").ok()
+    new = "CREATE DATABASE dbdev ENCODING 'LATIN1' TEMPLATE template0 LOCALE_PROVIDER libc"
+    project.query("DROP DATABASE dbdev", database="postgres")
+    project.query(f"{new} LOCALE 'C'", database="postgres")
+    project.query("CREATE TABLE t AS SELECT U&'\\00E9' AS x")
+    project.manage("dbdev_init").ok()
+    project.manage("dbdev_createdump", "x.sql").ok()
+    project.manage("dbdev_loaddump", "x.sql").ok()
+    assert project.query("SELECT x FROM t") == [("é",)]
+
+
+def test_a_folder_with_a_line_break(new_project: ProjectFactory) -> None:
+    project = new_project("two\nlines")
+    assert "has a line break in it" in project.manage("dbdev_init").failed(2).err
+    assert not project.tempdata.exists()
+
+
+def test_a_backup_of_nothing_leaves_the_state_folder_closed(project: Project) -> None:
+    project.manage("dbdev_backup", umask=0o022).failed(4)
+    assert project.tempdata.stat().st_mode & 0o777 == 0o700

@@ -113,6 +113,10 @@ def find_named(root: Path, name: str) -> Place:
 
     :raises ConfigurationError: naming those that there are.
     """
+    if not name:
+        raise ConfigurationError(
+            "An empty name is that of no backup.", hints=["a variable of the shell may be unset"]
+        )
     known = finished(root)
     for place in reversed(known):
         if place.name == name:

@@ -153,7 +153,9 @@ class _Transfer:
             raise
         files.callback(os.close, read)
         status = os.fstat(read)
-        write = os.open(job.target, os.O_RDWR | os.O_CREAT | os.O_EXCL, status.st_mode & 0o777)
+        # A backup may have been made read-only; what is built of it is written to.
+        mode = status.st_mode & 0o777 | 0o600
+        write = os.open(job.target, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
         files.callback(os.close, write)
         return read, write, status
 

@@ -108,6 +108,32 @@ def named(beginning: str) -> Iterator[RunningProcess]:
                 yield found
 
 
+def arguments(process: RunningProcess) -> list[str]:
+    """Its command line; empty where the system does not tell."""
+    import psutil
+
+    with suppress(psutil.Error, OSError):
+        return list(process._process.cmdline())
+    return []
+
+
+def folder_of(process: RunningProcess) -> os.stat_result | None:
+    """The folder that it works in, whatever its name is now; None where nobody tells.
+
+    A folder that was removed has no links left, and keeps its name in ``cwd``.
+    """
+    with suppress(OSError):
+        return os.stat(f"/proc/{process.pid}/cwd")
+    return None
+
+
+def is_contained(process: RunningProcess) -> bool:
+    """Whether it is in another container than we are: it may mean another folder by a path."""
+    with suppress(OSError):
+        return os.readlink(f"/proc/{process.pid}/ns/pid") != os.readlink("/proc/self/ns/pid")
+    return False
+
+
 def working_directory(process: psutil.Process) -> Path | None:
     """Where a process works; None where the system does not tell."""
     import psutil

@@ -80,6 +80,18 @@ def test_without_backups(ready: Project) -> None:
     assert leftovers(ready) == [] if root(ready).exists() else True
 
 
+def test_an_empty_name_is_none(ready: Project) -> None:
+    """As of a variable that is not set."""
+    ready.manage("dbdev_backup").ok()
+    for command in (
+        ("dbdev_clearbackups", "--noinput", "-n", ""),
+        ("dbdev_restore", "-n", ""),
+        ("dbdev_restore", ""),
+    ):
+        assert "An empty name is that of no backup" in ready.manage(*command).failed(2).err
+    assert len(backups(ready)) == 1
+
+
 def test_clearing(ready: Project) -> None:
     for name in "abcd":
         ready.manage("dbdev_backup", "-n", name).ok()

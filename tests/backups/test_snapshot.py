@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.conftest import Project, ProjectFactory
@@ -221,6 +222,37 @@ def test_restoring_where_there_is_nothing(ready: Project) -> None:
     ready.manage("dbdev_restore").ok()
     assert numbers(ready) == [1, 2]
     assert len(backups(ready)) == 1
+
+
+def test_a_backup_goes_into_a_project_that_has_nothing_yet(
+    ready: Project, new_project: ProjectFactory
+) -> None:
+    ready.manage("dbdev_backup").ok()
+    (backup,) = backups(ready)
+    for path in backup.rglob("*"):
+        # Its owner has protected it.
+        path.chmod(path.stat().st_mode & ~0o222)
+    other = new_project("other")
+    other.manage("dbdev_restore", str(backup)).ok()
+    assert numbers(other) == [1, 2]
+    fill(other, 3)
+    other.manage("dbdev_restore", str(backup)).ok()
+    other.manage("dbdev_restore", "-n", "before-restore").ok()
+    assert numbers(other) == [1, 2, 3]
+    fill(other, 4)
+    for path in backup.rglob("*"):
+        path.chmod(path.stat().st_mode | 0o200)
+
+
+def test_a_backup_waits_for_no_client(ready: Project) -> None:
+    ready.query("CREATE TABLE django_migrations (id int, app text, name text)")
+    with psycopg.connect(
+        f"host=127.0.0.1 port={ready.port()} dbname=dbdev user=dbdev password=dbdev"
+    ) as client:
+        client.execute("LOCK TABLE django_migrations IN ACCESS EXCLUSIVE MODE")
+        ready.manage("dbdev_backup").ok()
+    (backup,) = backups(ready)
+    assert manifest(backup)["migrations"] == {}
 
 
 def test_a_crashed_cluster_is_copied_and_recovers(ready: Project) -> None:

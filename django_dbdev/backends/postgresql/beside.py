@@ -39,25 +39,70 @@ def name_beside(database: str, kind: str) -> str:
     return start + end
 
 
-def sweep(cursor: Cursor) -> list[str]:
-    """Remove what killed commands left; their names. The server's lock must be held.
+def sweep(cursor: Cursor) -> tuple[list[str], list[str]]:
+    """Remove what killed commands left. The server's lock must be held.
 
     What the load before is still removing is gone when this returns.
+
+    :returns: The names of what was removed, and why something else was not.
     """
     cursor.execute("SELECT datname FROM pg_database")
-    left = sorted(name for (name,) in cursor.fetchall() if _MARK.search(name))
-    for name in left:
-        drop(cursor, name)
-    return left
+    removed, problems = [], []
+    for name in sorted(name for (name,) in cursor.fetchall() if _MARK.search(name)):
+        try:
+            drop(cursor, name)
+            removed.append(name)
+        except ServerError as error:
+            # It is in nobody's way.
+            problems.append(error.message)
+    return removed, problems
 
 
 def drop(cursor: Cursor, database: str) -> None:
     """Remove a database, its connections first."""
     with sql.explained(f"The database {database} could not be removed"):
+        if sql.scalar(
+            cursor, "SELECT datistemplate FROM pg_database WHERE datname = %s", [database]
+        ):
+            _mark_template(cursor, database, False)
         cursor.execute(
             sql.quoting()
             .SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
             .format(sql.quoting().Identifier(database))
+        )
+
+
+def _mark_template(cursor: Cursor, database: str, wanted: bool) -> None:
+    """A template cannot be dropped."""
+    quoting = sql.quoting()
+    statement = quoting.SQL("ALTER DATABASE {} IS_TEMPLATE {}")
+    cursor.execute(statement.format(quoting.Identifier(database), quoting.Literal(wanted)))
+
+
+def refuse_what_cannot_go(login: Login, database: str) -> None:
+    """See that ``database`` can be renamed and dropped, before anything is loaded.
+
+    :raises ServerError: when something of the server's own depends on it.
+    """
+    with sql.connect(login) as cursor:
+        prepared = sql.scalar(
+            cursor, "SELECT count(*) FROM pg_prepared_xacts WHERE database = %s", [database]
+        )
+        subscriptions = sql.scalar(
+            cursor,
+            "SELECT string_agg(subname, ', ') FROM pg_subscription s"
+            " JOIN pg_database d ON d.oid = s.subdbid WHERE datname = %s",
+            [database],
+        )
+    if prepared:
+        raise ServerError(
+            f"{database} has {prepared} prepared transactions: it cannot be replaced.",
+            hints=["end them: SELECT gid FROM pg_prepared_xacts, then ROLLBACK PREPARED"],
+        )
+    if subscriptions:
+        raise ServerError(
+            f"{database} has subscriptions ({subscriptions}): it cannot be replaced.",
+            hints=["remove them: DROP SUBSCRIPTION"],
         )
 
 
@@ -178,6 +223,9 @@ def _carry_over(cursor: Cursor, database: str, new: str) -> None:
         cursor.execute(
             quoting.SQL("COMMENT ON DATABASE {} IS {}").format(target, quoting.Literal(comment))
         )
+    if sql.scalar(cursor, "SELECT datistemplate FROM pg_database WHERE oid = %s", [source]):
+        _mark_template(cursor, new, True)
+        _mark_template(cursor, database, False)
     limit = sql.scalar(cursor, "SELECT datconnlimit FROM pg_database WHERE oid = %s", [source])
     if limit >= 0:
         cursor.execute(

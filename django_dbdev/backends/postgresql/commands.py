@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from ...binaries.toolchain import Toolchain
@@ -12,6 +13,14 @@ from ...process.command import Command
 SUPERUSER = "postgres"
 #: MB. Clones copy one segment at least, and archives of a development server stay small.
 WAL_SEGMENT = 1
+#: Of our own sessions, whatever the pin, ALTER ROLE or ALTER DATABASE says to a project's.
+SESSION: Mapping[str, str] = {
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+    "default_transaction_read_only": "off",
+}
 #: For a server whose data goes with it: nothing waits for a disk, and no more than must be is
 #: written. Source: PostgreSQL documentation, "Non-Durable Settings".
 EPHEMERAL_OPTIONS = tuple(
@@ -26,6 +35,11 @@ EPHEMERAL_OPTIONS = tuple(
     )
     for word in ("-c", setting)
 )
+
+
+def session_options(major: int) -> dict[str, str]:
+    """:data:`SESSION`, and what newer servers have. Source: the release notes of 17."""
+    return {**SESSION, **({"transaction_timeout": "0"} if major >= 17 else {})}
 
 
 def locale_arguments(major: int, override: str | None) -> tuple[str, ...]:

@@ -7,7 +7,9 @@ datadir, start time, port, socket folder, listen address, shared memory key, sta
 
 from __future__ import annotations
 
+import os
 import signal
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -15,6 +17,7 @@ from typing import ClassVar
 from ...binaries.toolchain import Toolchain
 from ...process import processes
 from ...process.command import Command
+from ...process.processes import RunningProcess
 from ..server.control import Recorded, ServerControl, read_pid
 from . import commands
 from .files import PostgresFiles
@@ -52,7 +55,7 @@ class PostgresControl(ServerControl):
 
     def recorded(self) -> PidFile | None:
         try:
-            lines = self.pid_file.read_text("utf-8", "surrogateescape").splitlines()
+            lines = self.pid_file.read_text("utf-8", "surrogateescape").split("\n")
             return PidFile(
                 read_pid(lines[0]),
                 int(lines[3]),
@@ -93,6 +96,19 @@ class PostgresControl(ServerControl):
                     stale = not self.is_ours(process)
             if stale:
                 lock.unlink(missing_ok=True)
+
+    def strays(self) -> Iterator[RunningProcess]:
+        """PostgreSQL writes pg_control by its whole path, wherever it works meanwhile."""
+        datadir = self.files.datadir
+        ours = datadir.stat() if datadir.exists() else None
+        for process in processes.named("post"):
+            folder = processes.folder_of(process)
+            if folder is None or os.geteuid() not in (0, process.uid):
+                continue
+            moved = ours is None or not os.path.samestat(folder, ours)
+            started_here = str(datadir) in processes.arguments(process)[1:]
+            if moved and started_here and not processes.is_contained(process):
+                yield process
 
     def _is_worked_on(self) -> bool:
         """Whether any process of a server, one that lost its postmaster too, uses the data."""

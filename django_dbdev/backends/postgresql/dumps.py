@@ -9,6 +9,7 @@ from pathlib import Path
 from ...backups.dumps import Format
 from ...process.command import Command
 from ...process.ports import LOOPBACK
+from .commands import session_options
 from .served import Served
 
 #: Variables of the caller's that would change what the programs do or how they say it.
@@ -87,7 +88,8 @@ def drop_database(served: Served, database: str) -> Command:
         "--quiet",
         f"--command=DROP DATABASE IF EXISTS {name} WITH (FORCE)",
     ]
-    return _client(served, "psql", arguments, served.maintenance.database)
+    options = session_options(served.toolchain.major)
+    return _client(served, "psql", arguments, served.maintenance.database, options)
 
 
 def pg_restore(

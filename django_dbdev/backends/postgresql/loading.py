@@ -20,6 +20,7 @@ from ...reporting import seconds, size
 from ..server import ballast
 from . import beside, dumps, sql
 from .archive import read_header
+from .commands import session_options
 from .plain import PlainFilter, head_problem, make_role
 from .served import Served
 
@@ -71,6 +72,7 @@ def replace_database(served: Served, dump: Dump) -> None:
     """
     account = served.account
     sweep(served)
+    beside.refuse_what_cannot_go(served.maintenance, account.database)
     with (
         _prepared(served, dump) as prepared,
         beside.new_database(served.maintenance, account) as new,
@@ -111,8 +113,11 @@ def load_into(served: Served, dump: Dump) -> None:
 
 def sweep(served: Served) -> None:
     with sql.connect(served.maintenance) as cursor:
-        for name in beside.sweep(cursor):
-            served.reporter.fact(f"Removed {name}, which an earlier command had left")
+        removed, problems = beside.sweep(cursor)
+    for name in removed:
+        served.reporter.fact(f"Removed {name}, which an earlier command had left")
+    for problem in problems:
+        served.reporter.warning(problem)
 
 
 class _Prepared:
@@ -158,7 +163,7 @@ class _Plain(_Prepared):
             cursor.execute("SELECT lower(name) FROM pg_settings")
             known = {name for (name,) in cursor.fetchall()}
         script = PlainFilter(known, fresh=fresh)
-        command = dumps.psql(served, database, _options(1))
+        command = dumps.psql(served, database, _options(served.toolchain.major, 1))
         with served.reporter.progress(f"Loading {dump.label}", dump.size) as progress:
 
             def chunks() -> Iterator[bytes]:
@@ -195,8 +200,9 @@ class _Archive(_Prepared):
         count = jobs() if parallel else 1
         self._make_roles(database)
         with self._use_list() as use_list:
+            options = _options(served.toolchain.major, count)
             command = dumps.pg_restore(
-                served, self.path, database, _options(count), jobs=count, use_list=use_list
+                served, self.path, database, options, jobs=count, use_list=use_list
             )
             stored = dump.size if dump.path else self.path.stat().st_size
             with (
@@ -282,16 +288,14 @@ def _as_file(served: Served, dump: Dump) -> Iterator[Path]:
         file.unlink(missing_ok=True)
 
 
-def _options(connections: int) -> dict[str, str]:
+def _options(major: int, connections: int) -> dict[str, str]:
     """Settings of the loading connections alone."""
     options = {
+        **session_options(major),
         # A commit of each of a thousand statements need not wait for the disk: the swap does.
         "synchronous_commit": "off",
         # For building indexes; the machine's memory is shared by the connections.
         "maintenance_work_mem": f"{_maintenance_memory(connections)}MB",
-        "statement_timeout": "0",
-        "lock_timeout": "0",
-        "idle_in_transaction_session_timeout": "0",
     }
     if connections > 1:
         # They have every processor busy without helpers of their own.

@@ -112,9 +112,6 @@ def copy_running(cursor: Cursor, datadir: Path, target: Path, bases: Sequence[Ba
     :param cursor: the superuser's; its connection must last until this ends.
     """
     version = int(sql.scalar(cursor, "SHOW server_version_num")) // 10000
-    # What the pin sets must not end a session that says nothing while files are copied.
-    for name in ("statement_timeout", "idle_session_timeout", "lock_timeout"):
-        cursor.execute(f"SET {name} = 0")
     try:
         _reserve_wal(cursor)
         cursor.execute(

@@ -7,6 +7,7 @@ and psycopg2 offer alike.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 
 from ...exceptions import ConfigurationError, ForeignServerError, ServerError
 from ..server.accounts import Account
-from .commands import SUPERUSER
+from .commands import SESSION, SUPERUSER
 
 
 class Cursor(Protocol):
@@ -52,19 +53,20 @@ def connect(login: Login) -> Iterator[Cursor]:
     """
     library = driver()
     try:
-        connection = library.connect(
-            host=login.host,
-            port=login.port,
-            dbname=login.database,
-            user=login.user,
-            password=login.password,
-            connect_timeout=10,
-            application_name="django_dbdev",
-            # Not what PGOPTIONS, PGSSLMODE and the like of the user's would make of it.
-            options="",
-            sslmode="disable",
-            gssencmode="disable",
-        )
+        with _own_variables_alone():
+            connection = library.connect(
+                host=login.host,
+                port=login.port,
+                dbname=login.database,
+                user=login.user,
+                password=login.password,
+                connect_timeout=10,
+                application_name="django_dbdev",
+                client_encoding="UTF8",
+                options=" ".join(f"-c {name}={value}" for name, value in SESSION.items()),
+                sslmode="disable",
+                gssencmode="disable",
+            )
     except library.Error as error:
         raise ServerError(
             f"The server on {login.host}:{login.port} refused {login.user!r} "
@@ -73,6 +75,8 @@ def connect(login: Login) -> Iterator[Cursor]:
     try:
         connection.autocommit = True
         with connection.cursor() as cursor:
+            if connection.info.server_version >= 170000:
+                cursor.execute("SET transaction_timeout = 0")
             yield cursor
     except library.Error as error:
         raise ServerError(
@@ -83,6 +87,18 @@ def connect(login: Login) -> Iterator[Cursor]:
         ) from error
     finally:
         connection.close()
+
+
+@contextmanager
+def _own_variables_alone() -> Iterator[None]:
+    """Without PGHOSTADDR, PGSERVICE, PGCHANNELBINDING and the like, which would lead elsewhere."""
+    hidden = {name: value for name, value in os.environ.items() if name.startswith("PG")}
+    for name in hidden:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 def driver() -> Any:
@@ -133,10 +149,29 @@ def prove_identity(cursor: Cursor, datadir: Path) -> None:
 
     :raises ForeignServerError: when it is another one.
     """
-    answered = Path(scalar(cursor, "SHOW data_directory"))
+    # As bytes: a database of another encoding would have it converted.
+    name = "convert_to(current_setting('data_directory'), getdatabaseencoding())"
+    answered = Path(os.fsdecode(bytes(scalar(cursor, f"SELECT {name}"))))
     if answered.resolve() != datadir.resolve():
         raise ForeignServerError(
             f"The server that answers works on {answered}, not on {datadir}: it is not touched."
+        )
+
+
+def may_ask_identity(cursor: Cursor) -> bool:
+    """Whether the role is told where the data is."""
+    return bool(scalar(cursor, "SELECT pg_has_role('pg_read_all_settings', 'USAGE')"))
+
+
+def prove_same_server(cursor: Cursor, other: Cursor) -> None:
+    """Make sure that both are connected to the same server.
+
+    :raises ForeignServerError: when they are not.
+    """
+    asked = "SELECT pg_postmaster_start_time()"
+    if scalar(cursor, asked) != scalar(other, asked):
+        raise ForeignServerError(
+            "The server that answers on the port is not the one on the socket: it is not touched."
         )
 
 
@@ -200,6 +235,9 @@ def ensure_extensions(cursor: Cursor, extensions: Sequence[str]) -> list[str]:
     sql = quoting()
 
     created = []
+    if scalar(cursor, "SELECT to_regnamespace('public') IS NOT NULL"):
+        # Where they are looked for, whatever the database's own search_path.
+        cursor.execute("SET search_path = public")
     for name in extensions:
         if not scalar(cursor, "SELECT 1 FROM pg_extension WHERE extname = %s", [name]):
             with explained(f"The extension {name!r} could not be created"):

@@ -302,6 +302,7 @@ class _Restore:
     def run(self) -> None:
         backend, begun = self.backend, time.perf_counter()
         root = Path(backend.root_backupdir)
+        root.mkdir(mode=0o700, exist_ok=True)
         server = backend.control.running()
         ours = server is not None and server.port == backend.port
         port = backend.port if ours else backend.choose_port()
@@ -322,7 +323,9 @@ class _Restore:
             self.replacement.swap(safety)
         except BaseException as error:
             raise self._interrupted(error, port) from error
-        snapshot.record_restored(root, self.directory / DATA, rebuilt, started_ns)
+        with suppress(OSError):
+            # Without it the next snapshot copies more.
+            snapshot.record_restored(root, self.directory / DATA, rebuilt, started_ns)
         step("restore:recorded")
         try:
             backend.start(self.toolchain, port, *backend.recovery_options)

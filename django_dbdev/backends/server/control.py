@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -99,7 +100,35 @@ class ServerControl(ABC):
     def clear_stale(self, port: int) -> None:
         """Remove what a server that is gone has left, and a start would stumble over."""
 
+    def strays(self) -> Iterator[RunningProcess]:
+        """Servers that were started on the datadir's path, and work on another folder by now.
+
+        The datadir was moved or removed under them. An engine has none that names no file by
+        its whole path.
+        """
+        return iter(())
+
     # What is the same for all.
+
+    def end_strays(self) -> list[RunningProcess]:
+        """See that no server from before writes into a cluster that is made now.
+
+        :returns: Those whose data was removed: they are ended, and write nothing.
+        :raises ForeignServerError: when one works on data that was moved.
+        """
+        ended = []
+        for process in self.strays():
+            folder = processes.folder_of(process)
+            if folder is None or folder.st_nlink > 0:
+                raise ForeignServerError(
+                    f"{process} was started on {self.files.datadir}, and works on {process.cwd}: "
+                    "it would write into what is made there.",
+                    hints=[f"stop it first: kill -INT {process.pid}"],
+                )
+            process.signal(self.discard_signal)
+            process.wait_gone(_REMAINS_TIMEOUT)
+            ended.append(process)
+        return ended
 
     def running(self) -> Running | None:
         """The server that works on this datadir, whoever started it; None when there is none.

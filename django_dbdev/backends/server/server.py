@@ -109,6 +109,9 @@ class DatabaseServer(ServerAlias):
             replaced = self._replaced()
             if replaced and not self.files.datadir.exists():
                 self.bring_back(replaced[-1])
+            if self.control.running() is None:
+                for stray in self.control.end_strays():
+                    self.reporter.warning(f"Ended {stray}, whose data had been removed")
             yield
 
     @contextmanager

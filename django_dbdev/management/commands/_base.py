@@ -149,6 +149,11 @@ def _check_is_text(folder: Path) -> None:
         raise ConfigurationError(
             f"The path {str(folder)!a} is not UTF-8 text.", hints=["rename the folder"]
         ) from None
+    if len(str(folder).splitlines()) > 1:
+        # PostgreSQL counts the lines of its pid file, of which this would be several.
+        raise ConfigurationError(
+            f"The path {str(folder)!a} has a line break in it.", hints=["rename the folder"]
+        )
 
 
 def add_noinput(parser: ArgumentParser) -> None:

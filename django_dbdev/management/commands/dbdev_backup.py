@@ -4,7 +4,7 @@ import time
 from argparse import ArgumentParser
 from pathlib import Path
 
-from ...backends.base import BaseDbdevBackend
+from ...backends.base import BaseDbdevBackend, make_tempdata
 from ...backups.contract import create
 from ...backups.manifest import PORTABLE, Manifest, read_manifest
 from ...backups.names import check_new_name, finished
@@ -62,6 +62,7 @@ class Command(BaseDbdevCommand):
         started = time.perf_counter()
         if name is not None:
             check_new_name(Path(backend.root_backupdir), name)
+        make_tempdata(backend.tempdata)
         directory, manifest = create(backend, name)
         named = f" ({name})" if name else ""
         self.reporter.fact(

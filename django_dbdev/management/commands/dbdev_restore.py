@@ -71,6 +71,11 @@ class Command(BaseDbdevCommand):
     def _directory(self) -> Path:
         root = Path(self.dbdev_backend.root_backupdir)
         given, name = self.options["directory"], self.options["backupname"]
+        if "" in (given, name):
+            raise ConfigurationError(
+                "An empty name is that of no backup.",
+                hints=["a variable of the shell may be unset; without any, the latest is restored"],
+            )
         if given and name:
             raise ConfigurationError("Give a directory or -n, not both.")
         if self.options["storage"] is not None:
