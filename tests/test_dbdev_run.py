@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from django_dbdev.backends.postgresql.commands import ephemeral_options
+
 from .conftest import SETTINGS, Project, ProjectFactory, wait_until, working_in
 
 #: Waits until it is told to end, and then ends with a status of its own.
@@ -79,6 +81,27 @@ def test_status_output_and_environment_are_the_commands(project: Project) -> Non
     assert is_gone(project)
     # Nothing was made of the project's own.
     assert not project.datadir.exists()
+
+
+def test_what_the_pin_sets_counts_in_ephemeral_servers_too(project: Project) -> None:
+    project.pin(
+        '[tool.django_dbdev.postgresql]\nversion = "18"\nsettings = { wal_level = "logical" }\n'
+    )
+    show = "SHOW wal_level; SHOW fsync"
+    done = project.manage("dbdev_run", "--ephemeral", "--", "psql", "-Atc", show).ok()
+    assert done.out.split() == ["logical", "off"]
+
+
+def test_ephemeral_options_leave_to_the_pin_what_it_sets() -> None:
+    everything = set(ephemeral_options(())) - {"-c"}
+    of_replication = {"wal_level=minimal", "max_wal_senders=0"}
+    assert of_replication < everything
+    for name in ("archive_mode", "summarize_wal", "max_replication_slots", "Max_WAL_Senders"):
+        options = ephemeral_options({name})
+        assert everything - set(options) == of_replication
+        assert options[::2] == ("-c",) * (len(everything) - 2)
+    kept = set(ephemeral_options(["work_mem", "checkpoint_timeout"]))
+    assert everything - kept == {"checkpoint_timeout=1h"}
 
 
 def test_django_in_the_command_meets_the_ephemeral_server(new_project: ProjectFactory) -> None:

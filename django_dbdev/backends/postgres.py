@@ -62,7 +62,9 @@ class PostgresBackend(ServerBackend):
         ("-c", "recovery_init_sync_method=syncfs") if sys.platform == "linux" else ()
     )
 
-    ephemeral_options: ClassVar[tuple[str, ...]] = commands.EPHEMERAL_OPTIONS
+    @property
+    def ephemeral_options(self) -> tuple[str, ...]:
+        return commands.ephemeral_options(self.pin.settings)
 
     @property
     def engine(self) -> str:

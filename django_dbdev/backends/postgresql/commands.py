@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from ...binaries.toolchain import Toolchain
@@ -23,18 +23,38 @@ SESSION: Mapping[str, str] = {
 }
 #: For a server whose data goes with it: nothing waits for a disk, and no more than must be is
 #: written. Source: PostgreSQL documentation, "Non-Durable Settings".
-EPHEMERAL_OPTIONS = tuple(
-    word
-    for setting in (
-        "fsync=off",
-        "full_page_writes=off",
-        "synchronous_commit=off",
-        "wal_level=minimal",
-        "max_wal_senders=0",
-        "checkpoint_timeout=1h",
+_EPHEMERAL_SETTINGS = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "checkpoint_timeout": "1h",
+}
+#: A server with one of these wants the WAL that replication needs, or does not start without it.
+_OF_REPLICATION = {
+    "wal_level",
+    "archive_mode",
+    "summarize_wal",
+    "max_wal_senders",
+    "max_replication_slots",
+}
+
+
+def ephemeral_options(pinned: Collection[str]) -> tuple[str, ...]:
+    """Options for a server whose data goes with it, but for what the pin decides.
+
+    :param pinned: the names of the pin's settings.
+    """
+    theirs = {name.lower() for name in pinned}
+    if theirs & _OF_REPLICATION:
+        theirs |= {"wal_level", "max_wal_senders"}
+    return tuple(
+        word
+        for name, value in _EPHEMERAL_SETTINGS.items()
+        if name not in theirs
+        for word in ("-c", f"{name}={value}")
     )
-    for word in ("-c", setting)
-)
 
 
 def session_options(major: int) -> dict[str, str]:

@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from ... import conf
 from ...backups.replace import mend
@@ -45,10 +45,12 @@ class Configuration(Protocol):
 class DatabaseServer(ServerAlias):
     """The server of one alias, and of those that share it."""
 
-    #: Options for a server whose data nobody wants after it has ended: no durability.
-    ephemeral_options: ClassVar[tuple[str, ...]] = ()
-
     # The engine's part.
+
+    @property
+    def ephemeral_options(self) -> tuple[str, ...]:
+        """For a server whose data nobody wants after it has ended: no durability."""
+        return ()
 
     @property
     @abstractmethod
