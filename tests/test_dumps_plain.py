@@ -61,6 +61,52 @@ def test_left_out(statement: str) -> None:
         assert out.splitlines().index("SELECT 1;") == text.splitlines().index("SELECT 1;")
 
 
+TRANSACTIONS = [
+    "BEGIN;",
+    "begin work;",
+    "BEGIN TRANSACTION ISOLATION LEVEL SERIALIZABLE,\n  READ WRITE;",
+    "START TRANSACTION READ ONLY;",
+    "COMMIT;",
+    "commit/**/;",
+    "COMMIT -- ;\n  WORK;",
+    "COMMIT AND NO CHAIN;",
+    "COMMIT TRANSACTION AND CHAIN;",
+    "END;",
+    "END TRANSACTION;",
+]
+
+
+@pytest.mark.parametrize("statement", TRANSACTIONS)
+def test_no_transaction_but_the_load_s_own(statement: str) -> None:
+    text = f"SELECT 0; {statement}\n\nSELECT 1;\n{statement}"
+    out = filtered(text)
+    assert out.split() == ["SELECT", "0;", "SELECT", "1;"]
+    assert out.splitlines().index("SELECT 1;") == text.splitlines().index("SELECT 1;")
+    assert filtered(text[:-1]).split() == out.split()
+
+
+@pytest.mark.parametrize(
+    ("statement", "shown"),
+    [
+        ("ROLLBACK;", "ROLLBACK would take back"),
+        ("Rollback Work And Chain;", "ROLLBACK would take back"),
+        ('ROLLBACK /* TO */ -- TO "TO"\n;', "ROLLBACK would take back"),
+        ("ABORT TRANSACTION;", "ABORT would take back"),
+        ("PREPARE\n TRANSACTION 'x';", "PREPARE TRANSACTION is not possible"),
+        ("COMMIT PREPARED 'x';", "COMMIT PREPARED is not possible"),
+        ("ROLLBACK PREPARED 'x';", "ROLLBACK PREPARED is not possible"),
+    ],
+)
+def test_what_no_single_transaction_can_hold(statement: str, shown: str) -> None:
+    before = f"BEGIN;\nSELECT '\n';\n{DATA}\\copy t from stdin\n1\n\\.\n-- and\n\n"
+    line = before.count("\n") + 1
+    for size in (1, 1 << 20):
+        with pytest.raises(DumpError, match=f"line {line}: {shown}"):
+            filtered(f"{before}{statement}\nSELECT 1;\n", size=size)
+    with pytest.raises(DumpError, match=f"line {line}: {shown}"):
+        filtered(before + statement.removesuffix(";"))
+
+
 OWN = [
     "SET search_path = public;",
     "SET TIME ZONE 'UTC';",
@@ -69,6 +115,14 @@ OWN = [
     "CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS $$BEGIN\nGRANT a TO b;\nEND;$$;",
     "CREATE FUNCTION f() RETURNS text LANGUAGE sql AS $a$SELECT $b$;\n$b$;\nGRANT x;$a$;",
     "CREATE FUNCTION f(int) RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT 1; SELECT $1; END;",
+    "CREATE OR REPLACE FUNCTION f(a int DEFAULT (1)) RETURNS int LANGUAGE sql\n"
+    "BEGIN /* END */ ATOMIC\n SELECT CASE a WHEN 1 THEN CASE WHEN true THEN 2 END END, ')END';\n"
+    ' SELECT (a)\n  AS "end"; INSERT INTO t VALUES ((CASE WHEN a > 1 THEN 1 END));\nEND;',
+    "create procedure p() begin atomic end; SELECT 1;",
+    "CREATE FUNCTION begin() RETURNS int LANGUAGE sql AS 'SELECT 1; END';",
+    "SAVEPOINT a; ROLLBACK TO a; ROLLBACK WORK TO SAVEPOINT a; RELEASE a;",
+    "PREPARE q AS SELECT 1; SET TRANSACTION READ WRITE;",
+    "INSERT INTO t VALUES ('x;\nCOMMIT;\nROLLBACK;'); SELECT $$;\nROLLBACK;$$; -- ;\nSELECT 1;",
     "CREATE RULE r AS ON INSERT TO t DO (DELETE FROM a; DELETE FROM b);",
     "/* GRANT x; /* nested */ ; */ SELECT 1;",
     "SELECT E'\\';GRANT x TO y;', e'\\\\', U&'\\0041;', b'1';",
@@ -87,6 +141,8 @@ OWN = [
 def test_left_alone(statement: str) -> None:
     text = f"{statement}\nSELECT 2;\n"
     assert filtered(text) == text
+    # Nothing is open behind it.
+    assert filtered(f"{text}END;\n") == f"{text}\n"
 
 
 DATA = (
@@ -105,7 +161,8 @@ def test_data_is_not_looked_at() -> None:
 
 
 def test_wherever_the_pieces_of_the_stream_end() -> None:
-    text = "".join(f"-- {index}\n{each}\n" for index, each in enumerate([*FOREIGN[:20], *OWN]))
+    statements = [*FOREIGN[:20], *TRANSACTIONS, *OWN]
+    text = "".join(f"-- {index}\n{each}\n" for index, each in enumerate(statements))
     text = f"-- x\n{text}{DATA}{text}\nSELECT 'the end'"
     whole = filtered(text)
     for size in (*range(1, 40), 97, 1000):
@@ -154,6 +211,7 @@ def test_roles_of_policies_are_made() -> None:
         ("COPY t (a) FROM stdin;\n1\n\\", "in the middle of the data of t"),
         ("COPY t FROM stdin", "the data of its last COPY is missing"),
         ("SELECT 'open", "in the middle of a statement"),
+        ("CREATE FUNCTION f() BEGIN ATOMIC SELECT 1;", "in the middle of a statement"),
         ("CREATE FUNCTION f() AS $$ ;", "in the middle of a statement"),
         ("--\n-- PostgreSQL database dump\n--\nSELECT 1;\n", "pg_dump's last line is missing"),
     ],

@@ -297,6 +297,50 @@ def test_no_reinit_changes_nothing_when_it_fails(project: Project) -> None:
     assert project.query("SELECT count(*) FROM shelf") == [(20,)]
 
 
+def test_transactions_of_the_dump_do_not_end_the_load_s(project: Project) -> None:
+    project.write(
+        "wrong.sql",
+        "BEGIN;\nINSERT INTO shelf (name) VALUES ('new');\nCOMMIT;\nSELECT 'no number'::int;\n",
+    )
+    err = project.manage("dbdev_loaddump", "wrong.sql", "--no-reinit").failed(5).err
+    assert "wrong.sql cannot be loaded: line 4: invalid input syntax" in err
+    assert project.query("SELECT count(*) FROM shelf") == [(20,)]
+    project.write("back.sql", "CREATE TABLE lost (n int);\nROLLBACK;\nCREATE TABLE t (n int);\n")
+    for option in ((), ("--no-reinit",)):
+        err = project.manage("dbdev_loaddump", "back.sql", *option).failed(5).err
+        assert "line 2: ROLLBACK would take back what was loaded before it" in err
+    assert project.query(
+        "SELECT to_regclass('lost'), to_regclass('t'), (SELECT count(*) FROM shelf)"
+    ) == [(None, None, 20)]
+
+
+def test_bodies_in_sql_come_back(project: Project) -> None:
+    """pg_dump writes them with semicolons and END of their own."""
+    project.query("""
+        CREATE FUNCTION size_of(price numeric) RETURNS text LANGUAGE sql BEGIN ATOMIC
+            SELECT 1;
+            SELECT CASE WHEN price < 5 THEN 'small' ELSE CASE WHEN price < 8 THEN 'fair' END END;
+        END;
+        CREATE PROCEDURE add(name text) BEGIN ATOMIC
+            INSERT INTO shelf (name) VALUES (add.name);
+            INSERT INTO shelf (name) VALUES (upper(add.name));
+        END;
+    """)
+    pg_dump(project, "-f", "bodies.sql")
+    text = (project.root / "bodies.sql").read_text()
+    assert "BEGIN ATOMIC" in text
+    # As it is around large objects.
+    assert "\nBEGIN;\n" in text
+    project.query("DROP FUNCTION size_of; DROP PROCEDURE add")
+    project.manage("dbdev_loaddump", "bodies.sql").ok()
+    project.query("CALL add('new')")
+    assert project.query(
+        "SELECT size_of(3), size_of(7), size_of(9), lo_get(4711) IS NOT NULL,"
+        " (SELECT count(*) FROM shelf)"
+    ) == [("small", "fair", None, True, 22)]
+    project.manage("dbdev_loaddump", "whole.dump").ok()
+
+
 def test_plain_dumps_alone(project: Project, whole: object) -> None:
     err = project.manage("dbdev_load_sqldump", "whole.tar").failed(5).err
     assert "pg_dump's tar format, not in plain SQL" in err

@@ -2,15 +2,17 @@
 
 A dump of another server names its owners, roles and tablespaces, and one of a newer pg_dump sets
 what an older server does not know. Such statements are left out where they stand alone, outside
-of COPY data, strings and bodies of functions; line numbers stay what they are in the dump. The
-data of COPY passes through without being looked at but for its end.
+of COPY data, strings and bodies of functions; line numbers stay what they are in the dump. So are
+those that begin and commit transactions: the load is one, and pg_dump writes some around large
+objects. The data of COPY passes through without being looked at but for its end.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from typing import NamedTuple
 
 from ...exceptions import DumpError
 
@@ -25,30 +27,50 @@ _ESCAPED = rb"'(?:[^'\\]++|\\.|'')*+'"
 _STANDARD = rb"'(?:[^']++|'')*+'"
 
 
-def _statement(string: bytes) -> re.Pattern[bytes]:
-    """One statement with what is before it, to its semicolon or the end of psql's own command.
+class _Lexis(NamedTuple):
+    """How text is read while strings have one syntax.
 
-    It does not match while any string, comment or body is still open at the end.
+    :param statement: one statement with what is before it, to its semicolon or the end of psql's
+        own command. It does not match while any string, comment or body is still open at the end.
+    :param token: what may hold anything, or a word or parenthesis, which is its group.
     """
-    tokens = (
+
+    statement: re.Pattern[bytes]
+    token: re.Pattern[bytes]
+
+    def words(self, statement: bytes) -> Iterator[bytes]:
+        """Its words, in upper case, and its parentheses; nothing of strings, comments, bodies."""
+        found = (match["word"] for match in self.token.finditer(statement))
+        return (word.upper() for word in found if word)
+
+
+def _lexis(string: bytes) -> _Lexis:
+    name = rb"(?![eE]')" + _NAME
+    holding = (
         rb"[eE]" + _ESCAPED,
-        rb"(?![eE]')" + _NAME,
-        rb"[^A-Za-z_\x80-\xff'\"$;\\/\-]++",
         string,
         rb'"[^"]*+"',
         rb"--[^\n]*+\n",
-        rb"-(?!-)",
         _COMMENT,
-        rb"/(?!\*)",
         rb"\$(?P<tag>" + _TAG + rb")\$.*?\$(?P=tag)\$",
+    )
+    tokens = (
+        name,
+        rb"[^A-Za-z_\x80-\xff'\"$;\\/\-]++",
+        *holding,
+        rb"-(?!-)",
+        rb"/(?!\*)",
         rb"\$(?!" + _TAG + rb"\$)",
     )
-    return re.compile(rb"(?:" + rb"|".join(tokens) + rb")*+(?:;|\\[^\n]*+\n)", re.DOTALL)
+    return _Lexis(
+        re.compile(rb"(?:" + rb"|".join(tokens) + rb")*+(?:;|\\[^\n]*+\n)", re.DOTALL),
+        re.compile(rb"(?P<word>" + name + rb"|[()])|" + rb"|".join(holding), re.DOTALL),
+    )
 
 
-_STATEMENT = _statement(_STANDARD)
+_LEXIS = _lexis(_STANDARD)
 #: With standard_conforming_strings = off, as servers before 9.1 had it.
-_OLD_STATEMENT = _statement(_ESCAPED)
+_OLD_LEXIS = _lexis(_ESCAPED)
 _LEADING = re.compile(rb"(?:\s++|--[^\n]*+(?:\n|\Z)|" + _COMMENT + rb")*+", re.DOTALL)
 _WORD = re.compile(rb"[A-Za-z]+")
 _IDENTIFIER = rb'(?:"(?:[^"]|"")*"|[\w$\x80-\xff]+)'
@@ -84,6 +106,12 @@ _ROLES = _pattern(
     + _IDENTIFIER
     + rb"))"
 )
+#: How a statement begins that may have a body in SQL, with semicolons of its own.
+_ROUTINES = {
+    (*create, kind)
+    for create in ((b"CREATE",), (b"CREATE", b"OR", b"REPLACE"))
+    for kind in (b"FUNCTION", b"PROCEDURE")
+}
 _NO_ROLES = {b"public", b"current_user", b"current_role", b"session_user", b"user"}
 
 _OWNERS = "owners, roles and privileges"
@@ -117,11 +145,39 @@ def roles_of(statement: bytes) -> list[bytes]:
     return [name for name in names if name.lower() not in _NO_ROLES]
 
 
+def open_blocks(words: Iterable[bytes], depth: int) -> int:
+    """How many BEGIN ATOMIC and CASE are open after a part of a routine, and before it ``depth``.
+
+    psql finds the end of a routine by such counting too. Source: PostgreSQL, psqlscan.l.
+    """
+    parentheses = 0
+    before = b""
+    for word in words:
+        if word == b"(":
+            parentheses += 1
+        elif word == b")":
+            parentheses = max(0, parentheses - 1)
+        elif parentheses == 0:
+            if (before, word) == (b"BEGIN", b"ATOMIC") or (word == b"CASE" and depth):
+                depth += 1
+            elif word == b"END" and depth:
+                depth -= 1
+        before = word
+    return depth
+
+
 def make_role(name: bytes) -> bytes:
     """A statement that creates a role where it is missing; it can not log in."""
     return (
         b"DO $dbdev$BEGIN CREATE ROLE %s; EXCEPTION WHEN duplicate_object THEN NULL; END$dbdev$;"
         % name
+    )
+
+
+def _cut(label: str) -> DumpError:
+    return DumpError(
+        f"{label} is not whole: it ends in the middle of a statement.",
+        hints=["copy or download it again"],
     )
 
 
@@ -137,7 +193,9 @@ class PlainFilter:
         self._fresh = fresh
         self._created = False
         self._restricted = False
-        self._statement = _STATEMENT
+        self._lexis = _LEXIS
+        #: How many blocks of a routine's body in SQL are open.
+        self._depth = 0
         #: What of each kind was left out.
         self.left_out: Counter[str] = Counter()
         #: Roles that policies need, as they are written.
@@ -146,29 +204,31 @@ class PlainFilter:
         self.copies: dict[int, int] = {}
         self._line = 1
         self._by_word: dict[bytes, Callable[[bytes], bytes | None]] = {
+            b"ABORT": self._transaction,
             b"ALTER": self._alter,
+            b"BEGIN": self._transaction,
             b"COMMENT": self._comment,
+            b"COMMIT": self._transaction,
             b"COPY": self._keep_created,
             b"CREATE": self._create,
             b"DROP": self._drop,
+            b"END": self._transaction,
             b"GRANT": self._privilege,
             b"INSERT": self._keep_created,
+            b"PREPARE": self._transaction,
             b"RESET": self._role,
             b"REVOKE": self._privilege,
+            b"ROLLBACK": self._transaction,
             b"SET": self._set,
+            b"START": self._transaction,
         }
 
     def filtered(self, chunks: Iterator[bytes], label: str) -> Iterator[bytes]:
         """What psql is given.
 
-        :raises DumpError: when the dump ends too early, or after ``\\restrict`` holds commands
-            for psql.
+        :raises DumpError: when the dump ends too early, holds what one transaction cannot, or
+            after ``\\restrict`` holds commands for psql.
         """
-        for piece in self._pieces(chunks, label):
-            self._line += piece.count(b"\n")
-            yield piece
-
-    def _pieces(self, chunks: Iterator[bytes], label: str) -> Iterator[bytes]:
         first = next(chunks, b"")
         buffer = first.removeprefix(b"\xef\xbb\xbf")
         # pg_dump says that it has come to the end; other texts need not.
@@ -184,7 +244,7 @@ class PlainFilter:
             out: list[bytes] = []
             position = 0
             copy: bytes | None = None
-            while copy is None and (found := self._statement.match(buffer, position)):
+            while copy is None and (found := self._lexis.statement.match(buffer, position)):
                 text = found.group()
                 position = found.end()
                 leading, piece, copy = self._piece(text)
@@ -192,6 +252,7 @@ class PlainFilter:
                     # After psql's own \\copy, as behind a semicolon, the data begins with the
                     # end of the line.
                     position, piece = position - 1, piece[:-1]
+                    self._line -= 1
                 complete = complete or b"-- PostgreSQL database dump complete" in leading
                 out += leading, piece
             yield b"".join(out)
@@ -204,6 +265,8 @@ class PlainFilter:
                 break
             enough = max(2 * len(buffer), 1)
         yield self._end(buffer, label)
+        if self._depth:
+            raise _cut(label)
         if not (complete or b"-- PostgreSQL database dump complete" in buffer):
             raise DumpError(
                 f"{label} is not whole: pg_dump's last line is missing.",
@@ -215,17 +278,27 @@ class PlainFilter:
         leading = _LEADING.match(text)
         assert leading is not None
         statement = text[leading.end() :]
-        if text.endswith(b"\n"):
-            return leading.group(), *self._command(statement)
+        self._line += leading.group().count(b"\n")
+        kept, copy = self._kept(statement)
+        self._line += statement.count(b"\n")
+        return leading.group(), kept, copy
+
+    def _kept(self, statement: bytes) -> tuple[bytes, bytes | None]:
+        """What becomes of a statement, and the table whose data follows."""
+        if statement.endswith(b"\n"):
+            return self._command(statement)
+        if self._depth:
+            self._depth = open_blocks(self._lexis.words(statement), self._depth)
+            return statement, None
         word = _WORD.match(statement)
         rule = self._by_word.get(word.group().upper()) if word else None
         if rule is None:
-            return leading.group(), statement, None
+            return statement, None
         kept = rule(statement)
         if kept is None:
-            return leading.group(), b"\n" * statement.count(b"\n"), None
+            return b"\n" * statement.count(b"\n"), None
         copy = _COPY.match(statement)
-        return leading.group(), kept, copy["table"] if copy else None
+        return kept, copy["table"] if copy else None
 
     def _copy(
         self, buffer: bytes, chunks: Iterator[bytes], table: bytes, label: str
@@ -242,6 +315,7 @@ class PlainFilter:
                 rest = buffer[mark + 3 : mark + 5]
                 if rest[:1] == b"\n" or rest == b"\r\n":
                     yield buffer[: mark + 3]
+                    self._line += buffer.count(b"\n", 0, mark + 3)
                     self.copies[self._line] = begun
                     return buffer[mark + 3 :]
                 if len(rest) == 2 or rest not in (b"", b"\r"):
@@ -250,6 +324,7 @@ class PlainFilter:
             # The end mark may begin in this chunk.
             keep = mark if mark >= 0 else max(start, len(buffer) - 2)
             yield buffer[:keep]
+            self._line += buffer.count(b"\n", 0, keep)
             more = next(chunks, None)
             if more is None:
                 if mark >= 0:
@@ -270,14 +345,11 @@ class PlainFilter:
         if leading.end() == len(rest):
             return rest
         if rest[leading.end() :].startswith(b"\\"):
-            found = self._statement.match(rest + b"\n")
+            found = self._lexis.statement.match(rest + b"\n")
         else:
-            found = self._statement.match(rest + b"\n;")
+            found = self._lexis.statement.match(rest + b"\n;")
         if found is None:
-            raise DumpError(
-                f"{label} is not whole: it ends in the middle of a statement.",
-                hints=["copy or download it again"],
-            )
+            raise _cut(label)
         before, piece, copy = self._piece(found.group())
         if copy is not None:
             raise DumpError(f"{label} is not whole: the data of its last COPY is missing.")
@@ -342,6 +414,10 @@ class PlainFilter:
         if _OF_THE_CLUSTER.match(statement):
             return self._leave_out(_CLUSTER)
         self._created = True
+        if b"ATOMIC" in statement.upper():
+            words = tuple(self._lexis.words(statement))
+            if words[:2] in _ROUTINES or words[:4] in _ROUTINES:
+                self._depth = open_blocks(words, 0)
         if public := _PUBLIC.match(statement):
             # It is in every new database.
             start = public.start("name")
@@ -369,9 +445,33 @@ class PlainFilter:
         name, value = found["name"].decode().lower(), found["value"].strip()
         if name == "standard_conforming_strings":
             off = value.strip(b"'\"").lower() in (b"off", b"false", b"0", b"no")
-            self._statement = _OLD_STATEMENT if off else _STATEMENT
+            self._lexis = _OLD_LEXIS if off else _LEXIS
         elif name == "default_tablespace" and value not in (b"''", b'""'):
             return self._leave_out(_TABLESPACES)
         elif name not in self._known:
             return self._leave_out(_NEWER)
         return statement
+
+    def _transaction(self, statement: bytes) -> bytes | None:
+        """The dump is loaded in one transaction, which ends when all of it came through.
+
+        :raises DumpError: when that cannot be.
+        """
+        words = tuple(self._lexis.words(statement))
+        match words:
+            case (b"PREPARE", b"TRANSACTION", *_) | (b"COMMIT" | b"ROLLBACK", b"PREPARED", *_):
+                raise self._refused(words[:2], "is not possible in the one transaction of a load")
+            case (b"ABORT", *_):
+                raise self._refused(words[:1], "would take back what was loaded before it")
+            case (b"ROLLBACK", *_) if b"TO" not in words:
+                raise self._refused(words[:1], "would take back what was loaded before it")
+            case (b"BEGIN" | b"COMMIT" | b"END", *_) | (b"START", b"TRANSACTION", *_):
+                return None
+        return statement
+
+    def _refused(self, words: Iterable[bytes], problem: str) -> DumpError:
+        shown = b" ".join(words).decode()
+        return DumpError(
+            f"The dump cannot be loaded: line {self._line}: {shown} {problem}.",
+            hints=["remove it from the dump, together with the statements that it concerns"],
+        )
