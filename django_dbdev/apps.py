@@ -11,13 +11,13 @@ class DbdevConfig(AppConfig):
 
     def ready(self) -> None:
         from . import checks, conf  # noqa: F401
+        from .exceptions import ConfigurationError
+        from .servers import use_ephemeral_places, use_recorded_ports
 
         if conf.is_ephemeral():
-            conf.use_ephemeral_ports()
+            # What it raises ends the command: it would work on the developer's own data.
+            use_ephemeral_places()
             return
-        from .exceptions import ConfigurationError
-        from .servers import use_recorded_ports
-
         # The commands and the checks say what is malformed.
         with suppress(ConfigurationError):
             use_recorded_ports()

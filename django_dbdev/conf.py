@@ -29,7 +29,8 @@ DEFAULT_TEMPDATA = "dbdev_tempdata"
 FALLBACK_PORTS = {"postgresql": 20021, "mysql": 20022}
 #: Under which names an engine can be pinned, where there is not just its own.
 PINNED_AS = {"mysql": ("mariadb", "mysql")}
-#: Set in the environment of what works on ephemeral servers: their ports by alias, in JSON.
+#: Set in the environment of what works on ephemeral servers, in JSON: by alias their PORT, a
+#: number, or the NAME of a file.
 EPHEMERAL = "DBDEV_EPHEMERAL"
 #: Theirs lie between the derived ones and Linux's own.
 EPHEMERAL_PORTS = range(30000, 32768)
@@ -250,21 +251,13 @@ def is_ephemeral() -> bool:
     return EPHEMERAL in os.environ
 
 
-def ephemeral_ports() -> dict[str, int]:
-    """The ports of this process's own servers, by alias; empty where it has none."""
+def ephemeral_places() -> dict[str, int | str]:
+    """By alias the PORT of this process's own server, or the NAME of its own file."""
     try:
-        ports = json.loads(os.environ.get(EPHEMERAL, "{}"))
-        return {str(alias): int(port) for alias, port in ports.items()}
-    except (ValueError, AttributeError, TypeError):
+        places = json.loads(os.environ.get(EPHEMERAL, "{}"))
+        return {alias: at for alias, at in places.items() if isinstance(at, int | str)}
+    except (ValueError, AttributeError):
         return {}
-
-
-def use_ephemeral_ports() -> None:
-    """Have Django connect to this process's own servers, whatever settings.py says of ports."""
-    for alias, port in ephemeral_ports().items():
-        settings = databases().get(alias)
-        if isinstance(settings, dict):
-            settings["PORT"] = port
 
 
 def explicit_port(engine: str) -> int | None:

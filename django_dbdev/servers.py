@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import conf
@@ -85,3 +86,81 @@ def use_recorded_ports() -> None:
     for alias, port in found.items():
         if port is not None and isinstance(settings := databases[alias], dict):
             settings["PORT"] = conf.RecordedPort(port)
+
+
+def use_ephemeral_places() -> None:
+    """Have Django connect to this session's own servers and files, whatever settings.py says.
+
+    :raises ConfigurationError: when an alias would work on a SQLite file that is not the
+        session's, as one that the settings of ``dbdev_run`` did not have.
+    """
+    places, databases = conf.ephemeral_places(), conf.databases()
+    for alias, place in places.items():
+        settings = databases.get(alias)
+        if isinstance(place, int) and isinstance(settings, dict):
+            settings["PORT"] = place
+    for alias, file in sqlite_files().items():
+        place = places.get(alias, "")
+        if isinstance(place, str) and place:
+            use_file(alias, Path(place))
+        elif not file.resolve().is_relative_to(conf.tempdata().resolve()):
+            raise ConfigurationError(
+                f"DATABASES[{alias!r}] is {file}, and this session has no file in its place: it "
+                "would work on your own data.",
+                hints=["give dbdev_run the same settings as the command that it runs"],
+            )
+
+
+def sqlite_files() -> dict[str, Path]:
+    """The file of each alias that is SQLite's and has one, which need not exist.
+
+    :raises ConfigurationError: when a NAME is a URI that names a file.
+    """
+    from .backends.sqlite import file_of
+
+    found = ((alias, file_of(alias, settings)) for alias, settings in _sqlite_aliases())
+    return {alias: file for alias, file in found if file is not None}
+
+
+def memory_aliases() -> set[str]:
+    """The aliases that are SQLite's and in memory."""
+    from .backends.sqlite import is_in_memory
+
+    return {
+        alias for alias, settings in _sqlite_aliases() if is_in_memory(str(settings["NAME"] or ""))
+    }
+
+
+def _sqlite_aliases() -> Iterator[tuple[str, Mapping[str, Any]]]:
+    from .backends.sqlite import SqliteBackend
+
+    for alias, settings in conf.databases().items():
+        try:
+            backend = backendregistry.for_engine(settings["ENGINE"])
+        except ConfigurationError:
+            continue  # The commands say it.
+        if issubclass(backend, SqliteBackend):
+            yield alias, settings
+
+
+def use_file(alias: str, file: Path) -> None:
+    """Have Django work on another file than DATABASES names.
+
+    :raises ConfigurationError: when it works on that one already.
+    """
+    from django.db import connections
+
+    settings = conf.databases()[alias]
+    if str(settings["NAME"]) == str(file):
+        return
+    opened = {each.alias for each in connections.all(initialized_only=True) if each.connection}
+    if alias in opened or not isinstance(settings, dict):
+        raise ConfigurationError(
+            f"DATABASES[{alias!r}] cannot be moved to {file}: Django works on "
+            f"{settings['NAME']} already.",
+            hints=[
+                "an app that asks the database while Django is set up belongs behind "
+                "django_dbdev in INSTALLED_APPS"
+            ],
+        )
+    settings["NAME"] = file

@@ -6,7 +6,7 @@ own, without durability. Those are gone afterwards whatever happens: at the end 
 a watchdog when the process is killed; by the next session when the watchdog was killed as well.
 
 What runs on ephemeral servers has ``DBDEV_DATADIR`` and ``DBDEV_EPHEMERAL`` in its environment:
-from these DBSETTINGS takes the ports, and the app's ``ready`` sets those of other aliases.
+from these DBSETTINGS takes ports and file, and the app's ``ready`` sets those of other aliases.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .process.sharing import Use, using
 from .process.watchdog import watched
 from .records import record_port
 from .reporting import Reporter, seconds
-from .servers import Caller, servers_of
+from .servers import Caller, memory_aliases, servers_of, sqlite_files, use_file
 
 if TYPE_CHECKING:
     from .backends.base import BaseDbdevBackend
@@ -71,7 +71,9 @@ def servers_up(aliases: Iterable[str], caller: Caller, *, ephemeral: bool) -> It
 
     :raises ConfigurationError: when none of the aliases has a server or file of ours.
     """
-    chosen, started = list(aliases), time.perf_counter()
+    started = time.perf_counter()
+    # What is in memory is there without us.
+    chosen = [alias for alias in aliases if alias not in memory_aliases()]
     with ExitStack() as stack:
         if ephemeral:
             stack.enter_context(_own_state())
@@ -160,8 +162,10 @@ def _own_state() -> Iterator[None]:
     sweep(parent)
     own = parent / f"{os.getpid()}-{random.randrange(16**6):06x}"  # nosec B311 # a name
     with FileLock(_lock_of(own), mode=0o600):
-        with watched({"remove": [str(own)]}), _moved_to(own, state):
+        with watched({"remove": [str(own)]}), _moved_to(own, state) as files:
             own.mkdir(mode=0o700)
+            for file in files:
+                file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             prefix = state / "prefix"
             prefix.mkdir(mode=0o700, exist_ok=True)
             (own / "prefix").symlink_to(prefix)
@@ -196,19 +200,29 @@ def _lock_of(folder: Path) -> Path:
 
 
 @contextmanager
-def _moved_to(own: Path, state: Path) -> Iterator[None]:
-    """Have this process work on ``own`` in the place of ``state``, and forget it afterwards."""
+def _moved_to(own: Path, state: Path) -> Iterator[Iterable[Path]]:
+    """Have this process work on ``own`` in the place of ``state``, and forget it afterwards.
+
+    Gives the databases that are files, in folders that are not made yet.
+
+    :raises ConfigurationError: when one of them cannot be moved.
+    """
+    from django.db import connections
+
     names = ("DBDEV_DATADIR", conf.EPHEMERAL)
     before = {name: os.environ.get(name) for name in names}
     kept = {alias: dict(settings) for alias, settings in conf.databases().items()}
-    os.environ.update({"DBDEV_DATADIR": str(own), conf.EPHEMERAL: "{}"})
-    for settings in conf.databases().values():
-        name = settings.get("NAME")
-        # A database that is a file of ours, and no server's.
-        if isinstance(settings, dict) and name and Path(str(name)).is_relative_to(state):
-            settings["NAME"] = own / Path(str(name)).relative_to(state)
+    files = _own_files(own, state)
+    places = {alias: str(file) for alias, file in files.items()}
+    os.environ.update({"DBDEV_DATADIR": str(own), conf.EPHEMERAL: json.dumps(places)})
     try:
-        yield
+        for connection in connections.all(initialized_only=True):
+            if connection.alias in files:
+                # What apps asked while Django was set up is done.
+                connection.close()
+        for alias, file in files.items():
+            use_file(alias, file)
+        yield files.values()
     finally:
         for name, value in before.items():
             if value is None:
@@ -218,6 +232,21 @@ def _moved_to(own: Path, state: Path) -> Iterator[None]:
         for alias, settings in conf.databases().items():
             if isinstance(settings, dict):
                 settings.update(kept[alias])
+
+
+def _own_files(own: Path, state: Path) -> dict[str, Path]:
+    """A file below ``own`` for each alias that is SQLite's; aliases of one file share it."""
+    found: dict[Path, Path] = {}
+    files = {}
+    for alias, file in sqlite_files().items():
+        file = file.resolve()
+        if file.is_relative_to(state.resolve()):
+            # Where DBSETTINGS looks for it.
+            place = own / file.relative_to(state.resolve())
+        else:
+            place = own / "files" / str(len(found)) / file.name
+        files[alias] = found.setdefault(file, place)
+    return files
 
 
 @contextmanager
@@ -268,7 +297,7 @@ def _give_port(backend: BaseDbdevBackend, port: int, found: dict[str, int]) -> N
         settings = conf.databases()[alias]
         if isinstance(settings, dict):
             settings["PORT"] = port
-    os.environ[conf.EPHEMERAL] = json.dumps(found)
+    os.environ[conf.EPHEMERAL] = json.dumps({**conf.ephemeral_places(), **found})
 
 
 def _next_free(numbers: Iterator[int]) -> int:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -155,6 +157,108 @@ def test_sqlite_has_a_file_of_its_own(new_project: ProjectFactory) -> None:
     assert "contenttypes" in said
     assert not (project.tempdata / "SqliteBackend").exists()
     assert sessions(project) == []
+
+
+#: Django's own database, as a new project has it, another one and one in memory.
+FILES = """
+from django_dbdev.backends import sqlite
+DATABASES = {
+    **{FIRST},
+    "default": {**sqlite.DBSETTINGS, "NAME": BASE_DIR / "db.sqlite3"},
+    "relative": {**sqlite.DBSETTINGS, "NAME": "relative.sqlite3"},
+    "again": {**sqlite.DBSETTINGS, "NAME": str(BASE_DIR / "db.sqlite3")},
+    "ours": sqlite.DBSETTINGS,
+    "memory": {**sqlite.DBSETTINGS, "NAME": ":memory:"},
+}
+"""
+#: Empties every database, and tells where each was and what was in it.
+EMPTY = """
+import django
+django.setup()
+from django.db import connections
+for alias in ("default", "again", "relative", "ours"):
+    cursor = connections[alias].cursor()
+    cursor.execute("CREATE TABLE IF NOT EXISTS kept (n int)")
+    cursor.execute("SELECT count(*) FROM kept")
+    print(alias, cursor.fetchone()[0], connections[alias].settings_dict["NAME"])
+    cursor.execute("DELETE FROM kept")
+    cursor.execute("INSERT INTO kept VALUES (7)")
+"""
+
+
+@pytest.mark.parametrize("first", ["{}", '{"server": DBSETTINGS}'])
+def test_the_developers_own_files_are_not_touched(new_project: ProjectFactory, first: str) -> None:
+    """Also beside a server; the aliases of one file still share one."""
+    project = new_project(settings=FILES.replace("{FIRST}", first))
+    files = [project.root / name for name in ("db.sqlite3", "relative.sqlite3")]
+    files.append(project.tempdata / "SqliteBackend" / "dbdev.sqlite3")
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(file)) as connection, connection:
+            connection.execute("CREATE TABLE kept (n int)")
+            connection.execute("INSERT INTO kept VALUES (42)")
+    before = [file.read_bytes() for file in files]
+    script = project.write("empty.py", EMPTY)
+    said = project.manage(
+        *("dbdev_run", "--ephemeral", "--", sys.executable, str(script)),
+        DJANGO_SETTINGS_MODULE="settings",
+        PYTHONPATH=str(project.root),
+    )
+    rows = [line.split(maxsplit=2) for line in said.ok().out.splitlines()]
+    assert [row[:2] for row in rows] == [
+        ["default", "0"],
+        ["again", "1"],
+        ["relative", "0"],
+        ["ours", "0"],
+    ]
+    assert all(Path(row[2]).is_relative_to(project.tempdata / "ephemeral") for row in rows)
+    assert [file.read_bytes() for file in files] == before
+    assert is_gone(project)
+
+
+def test_a_file_that_cannot_be_moved_is_refused(new_project: ProjectFactory) -> None:
+    settings = FILES.replace("{FIRST}", "{}")
+    project = new_project(pin="", settings=settings)
+    manage = (sys.executable, str(project.root / "manage.py"))
+    # An app that asks before we can say where.
+    project.write("early/__init__.py", "")
+    project.write(
+        "early/apps.py",
+        """
+        import os
+        from django.apps import AppConfig
+        class Early(AppConfig):
+            name = "early"
+            def ready(self):
+                from django.db import connection
+                connection.cursor().execute("SELECT 1")
+                if "HELD" in os.environ:
+                    connection.set_autocommit(False)
+                    connection.in_atomic_block = True
+        """,
+    )
+    early = 'INSTALLED_APPS.insert(0, "early.apps.Early")\n'
+    project.settings(settings + early)
+    said = project.manage("dbdev_run", "--ephemeral", "--", *manage, "migrate")
+    assert (said.status, "db.sqlite3 already" in said.err) == (1, True), said.all
+    said = project.manage("dbdev_run", "--ephemeral", "--", "true", HELD="1").failed(2)
+    assert "db.sqlite3 already" in said.err
+    project.settings(settings + early.replace("insert(0, ", "append("))
+    project.manage("dbdev_run", "--ephemeral", "--", *manage, "migrate").ok()
+    # Settings that only the command has.
+    more = 'import os\nif "MORE" in os.environ: DATABASES["more"] = dict(DATABASES["relative"])\n'
+    project.settings(settings + more)
+    child = ("env", "MORE=1", *manage, "migrate", "--database", "more")
+    said = project.manage("dbdev_run", "--ephemeral", "--", *child)
+    assert (said.status, "your own data" in said.err) == (1, True), said.all
+    uri = 'DATABASES["relative"]["NAME"] = f"file:{BASE_DIR}/relative.sqlite3?mode=rwc"\n'
+    project.settings(settings + uri)
+    project.manage("dbdev_run", "--ephemeral", "--", "true").failed(2)
+    shared = 'DATABASES["relative"]["NAME"] = "file:relative?mode=memory&cache=shared"\n'
+    project.settings(settings + shared)
+    project.manage("dbdev_run", "--ephemeral", "--", "true").ok()
+    assert not (project.root / "relative.sqlite3").exists()
+    assert is_gone(project)
 
 
 def test_a_server_that_ran_stays_and_one_that_was_started_stops(project: Project) -> None:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from .conftest import Project, Result
+from .conftest import SETTINGS, Project, Result
 
 pytest.importorskip("pytest_django")
 pytest.importorskip("xdist")
@@ -30,6 +30,7 @@ def test_program():
     import subprocess
     assert subprocess.run(["psql", "-Atc", "SELECT 42"], capture_output=True).stdout == b"42\\n"
 """
+SQLITE = SETTINGS.replace("postgres ", "sqlite ")
 OFF = """
 import sys
 
@@ -113,3 +114,29 @@ def test_what_runs_no_test_brings_nothing_up(tested: Project, option: str) -> No
     assert not tested.tempdata.exists()
     if option == "--help":
         assert "Before paths write `--dbdev=project`" in " ".join(said.split())
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "1")])
+def test_the_developers_own_file_is_not_touched(tested: Project, workers: tuple[str, ...]) -> None:
+    """Without pytest-django's test database too."""
+    tested.settings(
+        'DATABASES["default"] = {**DBSETTINGS, "NAME": BASE_DIR / "db.sqlite3"}', SQLITE
+    )
+    tested.write(
+        "test_it.py",
+        """
+        import django
+
+        def test_file():
+            django.setup()
+            from django.db import connection
+            cursor = connection.cursor()
+            cursor.execute("CREATE TABLE mine (n int)")
+            assert "ephemeral" in str(connection.settings_dict["NAME"])
+        """,
+    )
+    (tested.root / "db.sqlite3").touch()
+    options = ("--dbdev=ephemeral", "-p", "no:django", *workers)
+    said = run_pytest(tested, *options, DJANGO_SETTINGS_MODULE="settings").ok().out
+    assert "1 passed" in said
+    assert (tested.root / "db.sqlite3").read_bytes() == b""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlsplit
 
 from .. import conf
 from ..exceptions import BusyError, ConfigurationError
@@ -38,6 +38,39 @@ DBSETTINGS: dict[str, Any] = {
 COMPANIONS = ("-journal", "-wal", "-shm")
 
 
+def is_in_memory(name: str) -> bool:
+    """Whether NAME is a database without a file. Source: SQLite, "In-Memory Databases"."""
+    if not name.startswith("file:"):
+        return name in {"", ":memory:"}
+    uri = urlsplit(name)
+    options = parse_qs(uri.query)
+    return (
+        uri.path == ":memory:"
+        or options.get("mode", [""])[-1] == "memory"
+        or options.get("vfs", [""])[-1] == "memdb"
+    )
+
+
+def file_of(alias: str, settings: Mapping[str, Any]) -> Path | None:
+    """The file of an alias, as it is written; None where it is in memory.
+
+    :raises ConfigurationError: when it is written as a URI.
+    """
+    name = str(settings.get("NAME") or "")
+    if is_in_memory(name):
+        return None
+    if name.startswith("file:"):
+        raise not_a_file(alias, name)
+    return conf.project_root()[0] / name
+
+
+def not_a_file(alias: str, name: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"DATABASES[{alias!r}]['NAME'] is {name!r}, which is not a file.",
+        hints=["use DBSETTINGS of django_dbdev.backends.sqlite, or name a file"],
+    )
+
+
 class SqliteBackend(BaseDbdevBackend):
     """SQLite. Starting and stopping says that there is nothing to start."""
 
@@ -53,13 +86,9 @@ class SqliteBackend(BaseDbdevBackend):
 
         :raises ConfigurationError: when the alias has no file, as with ``:memory:``.
         """
-        name = str(self.dbsettings.get("NAME") or "")
-        if not name or name == ":memory:" or name.startswith("file:"):
-            raise ConfigurationError(
-                f"DATABASES[{self.alias!r}]['NAME'] is {name!r}, which is not a file.",
-                hints=["use DBSETTINGS of django_dbdev.backends.sqlite, or name a file"],
-            )
-        file = conf.project_root()[0] / name
+        file = file_of(self.alias, self.dbsettings)
+        if file is None:
+            raise not_a_file(self.alias, str(self.dbsettings.get("NAME") or ""))
         return file.resolve() if file.is_symlink() else file
 
     @property
