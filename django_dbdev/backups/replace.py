@@ -121,14 +121,14 @@ def _unfinished(root: Path) -> list[Path]:
 
 
 def _mend_upgrade(live: Path, root: Path, is_whole: Callable[[], bool]) -> str:
-    from ..process.leftovers import end_processes_in
+    from ..process.leftovers import end_servers_in
 
     done = ""
     for kept in _unfinished(root):
         # Servers that the upgrade had for itself.
         for folder in (live, *_leftovers(live, "new")):
             if folder.exists():
-                end_processes_in(folder)
+                end_servers_in(folder)
         if not (kept / DATA).exists():
             done = f"An upgrade was interrupted: the old data is in {live}, as it was"
         elif is_whole():

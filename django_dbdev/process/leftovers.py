@@ -1,11 +1,9 @@
-"""Ending what works in a folder that is about to go, and removing it.
-
-Used for servers that nobody waits for any more: their data is thrown away with them.
-"""
+"""Ending servers that nobody waits for any more, and removing the folder in which they work."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import time
@@ -21,11 +19,14 @@ if TYPE_CHECKING:
 
 #: Seconds for a server to give its shared memory back, before it is killed.
 _PATIENCE = 5.0
+#: What servers are called; wrapped, as Nix makes them, ".postgres-wrapped", of which the system
+#: keeps 15 characters.
+_SERVER = re.compile(r"\.?(postgres|postmaster|mariadbd|mysqld)(-wra\w*)?")
 
 
 def remove_with_servers(folder: Path) -> None:
-    """Remove ``folder``, and first end whatever works in it."""
-    end_processes_in(folder)
+    """Remove ``folder``, and first end the servers in it."""
+    end_servers_in(folder)
     remove(folder)
 
 
@@ -39,14 +40,15 @@ def remove(folder: Path) -> None:
         shutil.rmtree(sockets, ignore_errors=True)
 
 
-def end_processes_in(folder: Path) -> None:
+def end_servers_in(folder: Path) -> None:
+    """End the servers that work in ``folder``. A shell or a ``tail`` there is its user's own."""
     import psutil
 
     folder = folder.resolve()
     # SIGQUIT ends a server at once, and it still cleans up what is not in its folder.
     for number in (signal.SIGQUIT, signal.SIGKILL):
         deadline = time.monotonic() + _PATIENCE
-        found = working_in(folder)
+        found = [process for process in working_in(folder) if _is_server(process)]
         for process in found:
             with suppress(psutil.Error):
                 process.send_signal(number)
@@ -69,6 +71,14 @@ def working_in(folder: Path) -> list[psutil.Process]:
             if cwd is not None and cwd.is_relative_to(folder) and process.pid != os.getpid():
                 found.append(process)
     return found
+
+
+def _is_server(process: psutil.Process) -> bool:
+    import psutil
+
+    with suppress(psutil.Error):
+        return _SERVER.fullmatch(process.name()) is not None
+    return False
 
 
 def _is_alive(process: psutil.Process) -> bool:
