@@ -115,7 +115,8 @@ def _bring_up_shared(backends: list[BaseDbdevBackend]) -> Iterator[None]:
     with ExitStack() as stack:
         tasks = [
             {
-                "use": str(_use_file(backend)),
+                "use": str(backend.files.use),
+                "lock": str(backend.files.lock),
                 "datadir": str(backend.files.datadir),
                 "signal": int(backend.control.stop_signal),
             }
@@ -123,22 +124,21 @@ def _bring_up_shared(backends: list[BaseDbdevBackend]) -> Iterator[None]:
         ]
         stack.enter_context(watched({"stop": tasks}))
         for backend in served:
-            use = stack.enter_context(using(_use_file(backend)))
+            use = stack.enter_context(using(backend.files.use))
             stack.callback(_leave, backend, use)
             if (pid := backend.bring_up()) is not None:
                 use.note_started(pid)
         yield
 
 
-def _use_file(backend: BaseDbdevBackend) -> Path:
-    return conf.tempdata() / f"{backend.server_name}.use"
-
-
 def _leave(backend: Any, use: Use) -> None:
-    pid = use.left_last()
-    server = backend.control.running() if pid is not None else None
-    if server is not None and server.process.pid == pid:
-        backend.stop_database_server()
+    if not use.is_last() or use.started() is None or not backend.tempdata.exists():
+        return
+    with backend.working_alone():
+        pid = use.left_last()
+        server = backend.control.running()
+        if server is not None and server.process.pid == pid:
+            backend.stop(server)
 
 
 # Ephemeral servers.

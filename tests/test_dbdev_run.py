@@ -314,6 +314,26 @@ def test_nothing_is_left_when_it_is_killed(project: Project, options: tuple[str,
         assert not (project.datadir / "postmaster.pid").exists()
 
 
+def test_a_killed_run_waits_for_anothers_work(project: Project) -> None:
+    """Its watchdog stops the server when the load is done."""
+    project.write("slow.sql", "CREATE TABLE loaded (x int); SELECT pg_sleep(4);")
+    first = running(project)
+    pid = project.pid()
+    loading = project.start("dbdev_loaddump", "slow.sql")
+    asleep = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(4)%'"
+    # Our own question is one of the two.
+    wait_until(lambda: project.query(asleep)[0][0] > 1)
+    first.kill()
+    first.communicate(timeout=30)
+    said, _ = loading.communicate(timeout=60)
+    assert loading.returncode == 0, said
+    wait_until(lambda: project.servers() == [])
+    project.manage("dbdev_startserver").ok()
+    assert project.pid() != pid
+    assert project.query("SELECT count(*) FROM loaded") == [(0,)]
+    project.manage("dbdev_stopserver").ok()
+
+
 def test_the_next_run_clears_up_where_the_watchdog_was_killed_too(project: Project) -> None:
     process = running(project, "--ephemeral")
     family = psutil.Process(process.pid).children(recursive=True)

@@ -8,6 +8,7 @@ nothing else: a server that ran before stays.
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import processes
+from .locking import exclusive
 
 
 @dataclass
@@ -29,8 +31,25 @@ class Use:
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, str(pid).encode(), 0)
 
+    def started(self) -> int | None:
+        """The pid of the server that one of us has started; None where it ran before."""
+        started = os.pread(self._descriptor, 20, 0)
+        return int(started) if started.isdigit() else None
+
+    def is_last(self) -> bool:
+        """Whether nobody else uses the server. Where somebody does, that was our leave."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        # Whoever comes while we wait for the server's lock is not kept waiting, and goes on.
+        fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+        return True
+
     def left_last(self) -> int | None:
         """Leave. The pid of the server to stop, where we are the last and one of us started it.
+
+        To stop it the server's lock must be held by now: somebody may work on it.
 
         Nobody else comes in before the block of :func:`using` ends.
         """
@@ -39,9 +58,9 @@ class Use:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return None
-        started = os.pread(self._descriptor, 20, 0)
+        started = self.started()
         os.ftruncate(self._descriptor, 0)
-        return int(started) if started.isdigit() else None
+        return started
 
 
 @contextmanager
@@ -58,9 +77,10 @@ def using(path: Path) -> Iterator[Use]:
         os.close(descriptor)
 
 
-def stop_if_last(path: Path, datadir: Path, number: int) -> None:
+def stop_if_last(path: Path, lock: Path, datadir: Path, number: int) -> None:
     """What a killed command can no longer do itself.
 
+    :param lock: the server's: another command's work on it is waited for, however long it takes.
     :param number: the signal that ends the server cleanly.
     """
     try:
@@ -68,10 +88,15 @@ def stop_if_last(path: Path, datadir: Path, number: int) -> None:
     except OSError:
         return
     try:
-        pid = Use(path, descriptor).left_last()
-        process = None if pid is None else processes.find(pid)
-        if process is not None and process.cwd is not None and process.cwd == datadir.resolve():
-            process.signal(number)
-            process.wait_gone(60)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        use = Use(path, descriptor)
+        if not use.is_last():
+            return
+        with exclusive(lock, timeout=math.inf):
+            pid = use.left_last()
+            process = None if pid is None else processes.find(pid)
+            if process is not None and process.cwd == datadir.resolve():
+                process.signal(number)
+                process.wait_gone(60)
     finally:
         os.close(descriptor)

@@ -67,6 +67,8 @@ def main() -> None:
     if said != _DONE:
         task = json.loads(sys.argv[1])
         sys.path[:] = task["path"]
+        # By which those who wait for a lock of ours are told of us.
+        sys.argv[:] = ["watchdog", "of a killed dbdev_run"]
         clear_up(task)
 
 
@@ -82,7 +84,8 @@ def clear_up(task: dict[str, Any]) -> None:
         remove_with_servers(Path(folder))
         Path(f"{folder}.lock").unlink(missing_ok=True)
     for server in task.get("stop", ()):
-        stop_if_last(Path(server["use"]), Path(server["datadir"]), server["signal"])
+        use, lock, datadir = (Path(server[name]) for name in ("use", "lock", "datadir"))
+        stop_if_last(use, lock, datadir, server["signal"])
 
 
 if __name__ == "__main__":

@@ -31,6 +31,11 @@ class ServerFiles(ABC):
         return self.tempdata / f"{self.name}.lock"
 
     @property
+    def use(self) -> Path:
+        """Who uses the server for a while; see :mod:`...process.sharing`."""
+        return self.tempdata / f"{self.name}.use"
+
+    @property
     @abstractmethod
     def passfile(self) -> Path:
         """For client programs, in their own format."""
