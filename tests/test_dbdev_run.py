@@ -314,6 +314,23 @@ def test_nothing_is_left_when_it_is_killed(project: Project, options: tuple[str,
         assert not (project.datadir / "postmaster.pid").exists()
 
 
+def test_a_server_that_its_command_restarts_stops_too(project: Project) -> None:
+    project.manage("dbdev_init").ok()
+    project.manage("dbdev_backup").ok()
+    project.manage("dbdev_stopserver").ok()
+    (backup,) = (project.tempdata / "PostgresBackend-backups").iterdir()
+    run = ("dbdev_run", "--", sys.executable, str(project.root / "manage.py"))
+    said = project.manage(*run, "dbdev_restore", "--noinput", str(backup)).ok()
+    assert "Started PostgreSQL" in said.out
+    assert project.servers() == []
+    # What the user stops and starts is the user's.
+    manage = f"{sys.executable} {project.root}/manage.py"
+    again = f"{manage} dbdev_stopserver && {manage} dbdev_startserver"
+    project.manage("dbdev_run", "--", "sh", "-c", again).ok()
+    assert project.query("SELECT 1") == [(1,)]
+    project.manage("dbdev_stopserver").ok()
+
+
 def test_a_killed_run_waits_for_anothers_work(project: Project) -> None:
     """Its watchdog stops the server when the load is done."""
     project.write("slow.sql", "CREATE TABLE loaded (x int); SELECT pg_sleep(4);")

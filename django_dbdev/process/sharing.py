@@ -28,13 +28,13 @@ class Use:
 
     def note_started(self, pid: int) -> None:
         """Say that a command of this kind has started the server."""
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, str(pid).encode(), 0)
+        # In this order: who looks meanwhile finds some pid, and looks again under the lock.
+        length = os.pwrite(self._descriptor, str(pid).encode(), 0)
+        os.ftruncate(self._descriptor, length)
 
     def started(self) -> int | None:
         """The pid of the server that one of us has started; None where it ran before."""
-        started = os.pread(self._descriptor, 20, 0)
-        return int(started) if started.isdigit() else None
+        return _pid(os.pread(self._descriptor, 20, 0))
 
     def is_last(self) -> bool:
         """Whether nobody else uses the server. Where somebody does, that was our leave."""
@@ -75,6 +75,28 @@ def using(path: Path) -> Iterator[Use]:
         yield use
     finally:
         os.close(descriptor)
+
+
+def started(path: Path) -> int | None:
+    """The pid of the server that a command of this kind has started; None where none did."""
+    try:
+        return _pid(path.read_bytes())
+    except OSError:
+        return None
+
+
+def _pid(text: bytes) -> int | None:
+    return int(text) if text.isdigit() else None
+
+
+def note_restarted(path: Path, before: int, after: int) -> None:
+    """Say that the server with the pid ``before`` goes on as ``after``. Its lock must be held."""
+    if started(path) == before:
+        descriptor = os.open(path, os.O_RDWR)
+        try:
+            Use(path, descriptor).note_started(after)
+        finally:
+            os.close(descriptor)
 
 
 def stop_if_last(path: Path, lock: Path, datadir: Path, number: int) -> None:

@@ -62,6 +62,13 @@ def test_nothing_is_left_whatever_ends_it(mysql: MySqlProject, options: tuple[st
         assert mysql.log.rstrip().endswith("Shutdown complete")
 
 
+def test_a_server_that_a_backup_restarts_stops_too(mysql: MySqlProject) -> None:
+    manage = (sys.executable, str(mysql.root / "manage.py"))
+    said = mysql.manage("dbdev_run", "--", *manage, "dbdev_backup").ok()
+    assert "was down for" in said.out
+    assert is_quiet(mysql)
+
+
 @pytest.mark.slow
 def test_two_engines_in_one_run(new_mysql: MySqlFactory) -> None:
     """Neither takes the other's variables, and both go."""

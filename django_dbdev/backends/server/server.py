@@ -16,7 +16,7 @@ from ...backups.replace import mend
 from ...binaries.store import Store
 from ...binaries.toolchain import Toolchain
 from ...exceptions import DbdevError, ServerError
-from ...process import ports
+from ...process import ports, sharing
 from ...process.locking import exclusive
 from ...process.privileges import Identity
 from ...records import write_atomically
@@ -101,11 +101,15 @@ class DatabaseServer(ServerAlias):
 
     # One command at a time.
 
+    #: The pid of the server that ``dbdev_run`` has started, and that ran when our work began.
+    _lent: int | None = None
+
     @contextmanager
     def working_alone(self) -> Iterator[None]:
         """Work alone on this server, and first mend what a killed command left. Does not nest."""
         make_tempdata(self.tempdata)
         with exclusive(self.files.lock, reporter=self.reporter):
+            self._lent = self._find_lent()
             self.mend()
             sweep(self.files.datadir)
             replaced = self._replaced()
@@ -115,6 +119,11 @@ class DatabaseServer(ServerAlias):
                 for stray in self.control.end_strays():
                     self.reporter.warning(f"Ended {stray}, whose data had been removed")
             yield
+
+    def _find_lent(self) -> int | None:
+        pid = sharing.started(self.files.use)
+        server = self.control.running() if pid is not None else None
+        return pid if server is not None and server.process.pid == pid else None
 
     @contextmanager
     def serving(self, account: Account, *, leave_running: bool) -> Iterator[Toolchain]:
@@ -262,7 +271,12 @@ class DatabaseServer(ServerAlias):
         self._write_passfile(port)
         if conf.is_ephemeral():
             options = (*options, *self.ephemeral_options)
-        return self.control.start(toolchain, port, identity, *options)
+        pid = self.control.start(toolchain, port, identity, *options)
+        if self._lent is not None:
+            # One that was stopped for our work: who leaves last stops what runs in its place.
+            sharing.note_restarted(self.files.use, self._lent, pid)
+            self._lent = pid
+        return pid
 
     def restarted_for(self, toolchain: Toolchain, server: Running | None) -> Running | None:
         """The running server, restarted where it is of another minor version than the pin's."""
