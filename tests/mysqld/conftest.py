@@ -107,25 +107,31 @@ class MySqlProject(Project):
 MySqlFactory = Callable[..., MySqlProject]
 
 
+def make_mysql(
+    root: Path,
+    store: Path,
+    bindir: Path,
+    *,
+    pin: str = PIN,
+    settings: str = "",
+    base: str = SETTINGS,
+) -> MySqlProject:
+    """A project that nobody cleans up."""
+    root.mkdir(parents=True)
+    project = MySqlProject(root, store, {"DBDEV_MARIADB_BINDIR": str(bindir)})
+    project.write("manage.py", MANAGE)
+    project.settings(settings, base)
+    project.pin(pin)
+    return project
+
+
 @pytest.fixture
 def new_mysql(tmp_path: Path, store: Path, mariadb_bindir: Path) -> Iterator[MySqlFactory]:
     """Makes projects: ``new_mysql("name", pin="…", settings="…")``."""
     made: list[MySqlProject] = []
 
-    def make(
-        name: str = "project",
-        *,
-        pin: str = PIN,
-        settings: str = "",
-        base: str = SETTINGS,
-        store: Path = store,
-    ) -> MySqlProject:
-        root = tmp_path / name
-        root.mkdir(parents=True)
-        project = MySqlProject(root, store, {"DBDEV_MARIADB_BINDIR": str(mariadb_bindir)})
-        project.write("manage.py", MANAGE)
-        project.settings(settings, base)
-        project.pin(pin)
+    def make(name: str = "project", *, store: Path = store, **how: str) -> MySqlProject:
+        project = make_mysql(tmp_path / name, store, mariadb_bindir, **how)
         made.append(project)
         return project
 

@@ -25,6 +25,7 @@ class Definition:
 
     :param sql_mode: in which the statement was written; None for the session's.
     :param charset: of the statement, and ``collation`` that of its literals; empty likewise.
+    :param time_zone: that the times of an event are in; empty for the session's.
     """
 
     kind: str
@@ -33,6 +34,7 @@ class Definition:
     sql_mode: str | None = None
     charset: str = ""
     collation: str = ""
+    time_zone: str = ""
 
 
 def tables(cursor: Cursor, database: str) -> list[str]:
@@ -67,7 +69,13 @@ def _definition(kind: str, name: str, row: Sequence[Any]) -> Definition:
     if row[statement] is None:
         raise ServerError(f"The definition of the {kind.lower()} {name!r} may not be read.")
     return Definition(
-        kind, name, str(row[statement]), str(row[1]), str(row[charset]), str(row[charset + 1])
+        kind,
+        name,
+        str(row[statement]),
+        str(row[1]),
+        str(row[charset]),
+        str(row[charset + 1]),
+        str(row[2]) if kind == "EVENT" else "",
     )
 
 
@@ -125,6 +133,10 @@ def _make(cursor: Cursor, wanted: Definition) -> None:
     if wanted.charset:
         # The driver goes on sending UTF-8: the server is told what the text was written in.
         cursor.execute("SET collation_connection = %s", (wanted.collation,))
+    if wanted.time_zone:
+        cursor.execute("SET SESSION time_zone = %s", (wanted.time_zone,))
+    else:
+        cursor.execute("SET SESSION time_zone = DEFAULT")
     with sql.explained(f"The {wanted.kind.lower()} {wanted.name} could not be made"):
         cursor.execute(wanted.statement)
 

@@ -1,0 +1,72 @@
+"""What the parts of a database mean when they have been made anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from django_dbdev.backends.mysqld import objects
+
+from .conftest import MySqlProject, make_mysql
+
+
+@pytest.fixture(scope="module")
+def shared(
+    tmp_path_factory: pytest.TempPathFactory, store: Path, mariadb_bindir: Path
+) -> Iterator[MySqlProject]:
+    """One server for all tests of a worker."""
+    project = make_mysql(tmp_path_factory.mktemp("d") / "project", store, mariadb_bindir)
+    try:
+        project.manage("dbdev_init").ok()
+        yield project
+    finally:
+        project.clean_up()
+
+
+@pytest.fixture
+def project(shared: MySqlProject) -> MySqlProject:
+    """The shared server with an empty database."""
+    in_one_session(shared, "DROP DATABASE dbdev", "CREATE DATABASE dbdev")
+    return shared
+
+
+def in_one_session(project: MySqlProject, *statements: str) -> None:
+    with closing(project.connect()) as connection:
+        for statement in statements:
+            connection.cursor().execute(statement)
+
+
+def dump_and_load(project: MySqlProject) -> None:
+    project.manage("dbdev_createdump", "it.sql").ok()
+    project.manage("dbdev_loaddump", "it.sql").ok()
+
+
+def test_events_stay_in_their_time_zone(project: MySqlProject) -> None:
+    def events() -> list[tuple[object, ...]]:
+        return project.query(
+            "SELECT EVENT_NAME, TIME_ZONE, STARTS FROM information_schema.EVENTS ORDER BY 1"
+        )
+
+    when = "ON SCHEDULE EVERY 1 DAY STARTS '2030-01-01 03:00:00' DO SELECT 1"
+    in_one_session(
+        project,
+        "SET time_zone = '+05:00'",
+        f"CREATE EVENT a {when}",
+        "SET time_zone = 'Europe/Berlin'",
+        f"CREATE EVENT b {when}",
+        "SET time_zone = '+00:00'",
+        f"CREATE EVENT c {when}",
+    )
+    before = events()
+    assert [zone for _, zone, _ in before] == ["+05:00", "Europe/Berlin", "+00:00"]
+    dump_and_load(project)
+    assert events() == before
+
+
+def test_a_swap_that_an_older_version_wrote_down() -> None:
+    old = {"kind": "EVENT", "name": "e", "statement": "CREATE EVENT e", "sql_mode": ""}
+    (found,) = objects.from_plain([{**old, "charset": "utf8mb4", "collation": "utf8mb4_bin"}])
+    assert (found.name, found.time_zone) == ("e", "")
