@@ -70,3 +70,14 @@ def test_a_swap_that_an_older_version_wrote_down() -> None:
     old = {"kind": "EVENT", "name": "e", "statement": "CREATE EVENT e", "sql_mode": ""}
     (found,) = objects.from_plain([{**old, "charset": "utf8mb4", "collation": "utf8mb4_bin"}])
     assert (found.name, found.time_zone) == ("e", "")
+
+
+def test_the_mode_of_a_routine_does_not_reach_a_view(project: MySqlProject) -> None:
+    in_one_session(
+        project,
+        r"CREATE VIEW slash AS SELECT 'a\\b' AS x",
+        "SET sql_mode = 'NO_BACKSLASH_ESCAPES'",
+        "CREATE PROCEDURE p() SELECT 1",
+    )
+    dump_and_load(project)
+    assert project.query("SELECT x FROM slash") == [(r"a\b",)]

@@ -130,6 +130,9 @@ def make(cursor: Cursor, database: str, wanted: Sequence[Definition]) -> None:
 def _make(cursor: Cursor, wanted: Definition) -> None:
     if wanted.sql_mode is not None:
         cursor.execute("SET SESSION sql_mode = %s", (wanted.sql_mode,))
+    else:
+        # Not that of the part before: a backslash may be something else in it.
+        cursor.execute("SET SESSION sql_mode = DEFAULT")
     if wanted.charset:
         # The driver goes on sending UTF-8: the server is told what the text was written in.
         cursor.execute("SET collation_connection = %s", (wanted.collation,))
