@@ -81,3 +81,31 @@ def test_the_mode_of_a_routine_does_not_reach_a_view(project: MySqlProject) -> N
     )
     dump_and_load(project)
     assert project.query("SELECT x FROM slash") == [(r"a\b",)]
+
+
+def test_what_a_backslash_is_to_each_part(project: MySqlProject) -> None:
+    modes = {
+        "ansi_quotes": ("ANSI_QUOTES", "'a\\'', 1 AS \"y\\\", ';'"),
+        "both_modes": ("ANSI_QUOTES,NO_BACKSLASH_ESCAPES", "'a\\', 1 AS \"y\\\", ';'"),
+        "no_escapes": ("NO_BACKSLASH_ESCAPES", "'a\\', \"x;\", \"y\\\", ';'"),
+        "no_mode": ("", "'a\\\\', \"x;\""),
+    }
+
+    def found() -> list[tuple[object, ...]]:
+        return project.query(
+            "SELECT ROUTINE_NAME, ROUTINE_DEFINITION, SQL_MODE FROM information_schema.ROUTINES"
+            " WHERE ROUTINE_SCHEMA = 'dbdev' ORDER BY 1"
+        )
+
+    for name, (mode, values) in modes.items():
+        in_one_session(
+            project,
+            # What the session answers is in it too, when the dump restores the mode.
+            "SET NAMES binary",
+            f"SET sql_mode = '{mode}'",
+            f"CREATE PROCEDURE {name}() BEGIN SELECT {values}; END",
+        )
+    before = found()
+    assert [mode for _, _, mode in before] == [mode for mode, _ in modes.values()]
+    dump_and_load(project)
+    assert found() == before

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from django_dbdev.backends.mysqld.plain import Script
+from django_dbdev.backends.mysqld.plain import Quoting, Script
 from django_dbdev.exceptions import DumpError
+
+DEFAULT = Quoting()
 
 
 def statements(
-    text: str | bytes, size: int = 10**6, version: tuple[int, ...] = ()
+    text: str | bytes, size: int = 10**6, version: tuple[int, ...] = (), quoting: Quoting = DEFAULT
 ) -> list[tuple[int, str]]:
     content = text.encode() if isinstance(text, str) else text
 
@@ -19,8 +21,9 @@ def statements(
         for start in range(0, len(content), size):
             yield content[start : start + size]
 
-    found = Script("it", version).statements(chunks())
-    return [(each.line, each.text.decode()) for each in found]
+    script = Script("it", version)
+    script.quoting = quoting
+    return [(each.line, each.text.decode()) for each in script.statements(chunks())]
 
 
 TEXT = r"""-- a comment; not a statement
@@ -55,6 +58,35 @@ EXPECTED = [
 def test_the_pieces_do_not_matter(size: int) -> None:
     assert statements(TEXT, size) == EXPECTED
     assert statements(TEXT.replace("\n", "\r\n"), size)[1] == EXPECTED[1]
+
+
+@pytest.mark.parametrize(
+    ("quoting", "text"),
+    [
+        (DEFAULT, r"""SELECT 'a\';', "b\";", `c\`"""),
+        (Quoting(escapes=False), r"""SELECT 'a\', ";", "b\", ';', `c\`"""),
+        (Quoting(ansi=True), r"""SELECT 'a\';', 1 AS "b\", ';', `c\`"""),
+        (Quoting(escapes=False, ansi=True), r"""SELECT 'a\', 1 AS "b\", ';', `c\`"""),
+    ],
+)
+def test_the_mode_says_what_a_backslash_is(quoting: Quoting, text: str) -> None:
+    expected = [(1, text), (2, "SELECT 2")]
+    assert statements(f"{text};\nSELECT 2;", 7, quoting=quoting) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "sets"),
+    [
+        ("SET sql_mode = 'ANSI_QUOTES'", True),
+        ("/*!50003 SET @saved_sql_mode       = @@sql_mode */", True),
+        ("/*!40101 SET SQL_MODE=@OLD_SQL_MODE */", True),
+        ("SET @OLD_SQL_NOTES=@@SQL_NOTES, @@SESSION.Sql_Mode := ''", True),
+        ("INSERT INTO t VALUES ('SET sql_mode')", False),
+    ],
+)
+def test_what_may_set_the_mode(text: str, sets: bool) -> None:
+    (found,) = Script("it").statements(iter([text.encode()]))
+    assert found.sets_mode is sets
 
 
 @pytest.mark.parametrize(

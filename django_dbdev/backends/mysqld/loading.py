@@ -15,7 +15,7 @@ from ...process.streams import consume
 from ...reporting import seconds, size
 from ..server import ballast
 from . import beside, commands, dumps, history, sql
-from .plain import Script, head_problem
+from .plain import Quoting, Script, head_problem
 from .served import Served
 
 if TYPE_CHECKING:
@@ -134,14 +134,28 @@ def _carry_out(served: Served, script: Script, chunks: Iterator[bytes], database
         with sql.connect(served.login(database)) as cursor:
             # Rows come in any order, and nobody else sees them yet.
             cursor.execute("SET SESSION foreign_key_checks = 0, unique_checks = 0")
+            script.quoting = _quoting(cursor)
             for statement in script.statements(chunks):
                 try:
                     with sql.explained("refused"):
                         sql.execute_raw(cursor, statement.text)
                 except ServerError as error:
                     raise _refused(served, script, statement.text, statement.line, error) from None
+                if statement.sets_mode:
+                    script.quoting = _quoting(cursor)
     except ServerError as error:
         raise DumpError(f"{script.label} cannot be loaded: {error.message}") from error
+
+
+def _quoting(cursor: sql.Cursor) -> Quoting:
+    # Numbers are the same in whatever character set the dump has asked for.
+    cursor.execute(
+        "SELECT FIND_IN_SET('NO_BACKSLASH_ESCAPES', @@SESSION.sql_mode),"
+        " FIND_IN_SET('ANSI_QUOTES', @@SESSION.sql_mode)"
+    )
+    row = cursor.fetchone()
+    assert row is not None
+    return Quoting(escapes=not row[0], ansi=bool(row[1]))
 
 
 def _refused(

@@ -10,23 +10,19 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ...exceptions import DumpError
 
 # The lexical structure. Source: MySQL documentation, "Language Structure". What stands in a
 # comment that is carried out, /*!50003 …*/ or /*M! …*/, is lexed as if it stood outside; the
 # first line of mariadb-dump, /*M!999999\- enable the sandbox mode */, means its own client alone.
-_TOKENS = (
-    rb"'(?:[^'\\]++|\\.|'')*+'",
-    rb'"(?:[^"\\]++|\\.|"")*+"',
-    rb"`(?:[^`]++|``)*+`",
+_COMMENTS = (
     rb"--(?:[ \t\r][^\n]*+)?(?:\n|\Z)",
     rb"#[^\n]*+(?:\n|\Z)",
     rb"/\*(?!M?!(?!999999\\-))(?:[^*]++|\*(?!/))*+\*/",
-    rb"/\*M?!",
-    rb"\*/",
 )
-_SKIPPED = rb"(?:\s++|" + rb"|".join(_TOKENS[3:6]) + rb")*+"
+_SKIPPED = rb"(?:\s++|" + rb"|".join(_COMMENTS) + rb")*+"
 _LEADING = re.compile(_SKIPPED, re.DOTALL)
 _DELIMITER = re.compile(rb"DELIMITER[ \t]+(\S+)[^\n]*(?:\n|\Z)", re.IGNORECASE)
 #: The marks of a comment that is carried out, for looking at what is in it.
@@ -62,6 +58,7 @@ _CLIENT = _pattern(rb"(?:SOURCE|SYSTEM|TEE|NOTEE|PAGER|NOPAGER|EDIT|CONNECT|CHAR
 _ENDS = (b"'2038-01-19 03:14:07.999999'", b"'2106-02-07 06:28:15.999999'")
 _WRITTEN_BY = re.compile(rb"^-- Server version\t(\d+)\.(\d+)", re.MULTILINE)
 _HISTORY = _pattern(rb"SET .*system_versioning_insert_history\s*=\s*(?P<value>\S+)\Z")
+_SQL_MODE = _pattern(rb"SET .*\bsql_mode\b")
 _INSERT = _pattern(rb"(?:INSERT|REPLACE)\b")
 
 _DATABASES = "statements on whole databases"
@@ -81,11 +78,27 @@ def head_problem(head: bytes) -> DumpError | None:
 
 
 @dataclass(frozen=True)
+class Quoting:
+    """What a session's sql_mode makes of quotes.
+
+    :param escapes: whether a backslash in a string escapes: not with NO_BACKSLASH_ESCAPES.
+    :param ansi: whether double quotes are around names, as with ANSI_QUOTES.
+    """
+
+    escapes: bool = True
+    ansi: bool = False
+
+
+@dataclass(frozen=True)
 class Statement:
-    """:param line: the one that it begins in, counted from 1."""
+    """
+    :param line: the one that it begins in, counted from 1.
+    :param sets_mode: it may change the session's sql_mode.
+    """
 
     text: bytes
     line: int
+    sets_mode: bool = False
 
 
 class Script:
@@ -96,6 +109,9 @@ class Script:
 
     def __init__(self, label: str, version: tuple[int, ...] = ()) -> None:
         self.label = label
+        #: Of the session that carries the statements out. Whoever does that keeps it true: the
+        #: next statement is looked for after it.
+        self.quoting = Quoting()
         self._version = version
         #: What of each kind was left out, or changed.
         self.left_out: Counter[str] = Counter()
@@ -126,7 +142,8 @@ class Script:
                 continue
             kept = self._kept(statement, line + before.count(b"\n"))
             if kept is not None:
-                yield Statement(kept, line + before.count(b"\n"))
+                mode = _SQL_MODE.match(_plain(kept[:4096])) is not None
+                yield Statement(kept, line + before.count(b"\n"), mode)
         if whole is False:
             raise DumpError(
                 f"{self.label} is not whole: the last line of its program is missing.",
@@ -135,8 +152,7 @@ class Script:
 
     def _kept(self, statement: bytes, line: int) -> bytes | None:
         """What becomes of a statement; None leaves it out."""
-        # Long ones are rows: nothing is looked for beyond their beginning.
-        plain = _MARKS.sub(b" ", statement[:65536]).strip()
+        plain = _plain(statement)
         if found := _USE.match(plain):
             self._use(found["name"])
             return None
@@ -181,7 +197,6 @@ class Script:
     def _split(self, chunks: Iterator[bytes]) -> Iterator[tuple[bytes, int]]:
         """The statements, without what ends them, with what is before; and their lines."""
         delimiter = b";"
-        pattern = _until(delimiter)
         first = next(chunks, b"")
         buffer = first.removeprefix(b"\xef\xbb\xbf")
         line, enough, ended = 1, 0, False
@@ -202,13 +217,12 @@ class Script:
                     line += buffer.count(b"\n", position, command.end())
                     position = command.end()
                     delimiter = command.group(1)
-                    pattern = _until(delimiter)
                     continue
                 if command is not None or (
                     not ended and b"DELIMITER".startswith(buffer[start : start + 9].upper())
                 ):
                     break  # Its line is not all there.
-                found = pattern.match(buffer, start)
+                found = _until(delimiter, self.quoting).match(buffer, start)
                 if found is None:
                     break
                 yield buffer[position : found.end() - len(delimiter)], line
@@ -225,7 +239,7 @@ class Script:
         leading = _LEADING.match(rest)
         assert leading is not None
         if leading.end() < len(rest):
-            found = _until(b";").match(rest + b"\n;", leading.end())
+            found = _until(b";", self.quoting).match(rest + b"\n;", leading.end())
             if found is None or found.end() != len(rest) + 2:
                 raise DumpError(
                     f"{self.label} is not whole: it ends in the middle of a statement.",
@@ -238,7 +252,21 @@ def _end_of_time(version: tuple[int, ...]) -> bytes:
     return _ENDS[version >= (11, 5)]
 
 
-def _until(delimiter: bytes) -> re.Pattern[bytes]:
+def _plain(statement: bytes) -> bytes:
+    """The beginning of a statement, to look at; long ones are rows."""
+    return _MARKS.sub(b" ", statement[:65536]).strip()
+
+
+def _quoted(mark: bytes, *, escapes: bool) -> bytes:
+    """The expression for what stands between two marks, which are doubled in it."""
+    not_plain, escaped = (rb"\\", rb"|\\.") if escapes else (b"", b"")
+    return (
+        mark + rb"(?:[^" + mark + not_plain + rb"]++" + escaped + b"|" + mark * 2 + rb")*+" + mark
+    )
+
+
+@lru_cache
+def _until(delimiter: bytes, quoting: Quoting) -> re.Pattern[bytes]:
     """One statement to its delimiter; no match while a string or comment is open at the end."""
     end = re.escape(delimiter)
     # A character that could begin something longer is taken alone only where it does not.
@@ -250,5 +278,15 @@ def _until(delimiter: bytes) -> re.Pattern[bytes]:
         + re.escape(delimiter[:1])
         + rb")"
     )
-    tokens = (*_TOKENS, plain, single)
+    tokens = (
+        _quoted(b"'", escapes=quoting.escapes),
+        # A name with ANSI_QUOTES, and names have no escapes.
+        _quoted(b'"', escapes=quoting.escapes and not quoting.ansi),
+        _quoted(b"`", escapes=False),
+        *_COMMENTS,
+        rb"/\*M?!",
+        rb"\*/",
+        plain,
+        single,
+    )
     return re.compile(rb"(?:(?!" + end + rb")(?:" + rb"|".join(tokens) + rb"))*+" + end, re.DOTALL)
