@@ -109,3 +109,18 @@ def test_what_a_backslash_is_to_each_part(project: MySqlProject) -> None:
     assert [mode for _, _, mode in before] == [mode for mode, _ in modes.values()]
     dump_and_load(project)
     assert found() == before
+
+
+def test_one_large_value(project: MySqlProject) -> None:
+    measure = "SELECT OCTET_LENGTH(b), MD5(b) FROM large"
+    # Twice as long in a dump, and longer than a packet of dump programs and servers by default.
+    in_one_session(
+        project,
+        "CREATE TABLE large (b LONGBLOB)",
+        "INSERT INTO large VALUES (REPEAT(x'00', 40 * 1024 * 1024))",
+    )
+    before = project.query(measure)
+    project.manage("dbdev_backup", "--portable", "-n", "large").ok()
+    in_one_session(project, "DROP TABLE large")
+    project.manage("dbdev_restore", "-n", "large").ok()
+    assert project.query(measure) == before

@@ -31,6 +31,8 @@ def dump(served: Served, content: Content = Content()) -> Command:
         "--single-transaction",
         "--quick",
         "--hex-blob",
+        # The most that there is. By default a value of 24 MB ends it.
+        "--max-allowed-packet=1G",
         "--default-character-set=utf8mb4",
         "--no-tablespaces",
         *(f"--ignore-table={database}.{table}" for table in content.without),
