@@ -124,3 +124,36 @@ def test_one_large_value(project: MySqlProject) -> None:
     in_one_session(project, "DROP TABLE large")
     project.manage("dbdev_restore", "-n", "large").ok()
     assert project.query(measure) == before
+
+
+def test_views_that_name_functions_of_their_database_in_full(project: MySqlProject) -> None:
+    def views() -> list[tuple[object, ...]]:
+        return [
+            project.query(f"SHOW CREATE VIEW {name}")[0][1:2]
+            + project.query(f"SELECT * FROM {name}")[0]
+            for name in ("above", "named", "under")
+        ]
+
+    in_one_session(
+        project,
+        "CREATE FUNCTION one(n INT) RETURNS INT DETERMINISTIC RETURN 1",
+        "CREATE TABLE t (id INT)",
+        "INSERT INTO t VALUES (1)",
+        "CREATE VIEW named AS SELECT dbdev.one(dbdev.id) AS x, 'the `dbdev`.`one`(1)' AS text"
+        " FROM t dbdev",
+        "CREATE VIEW above AS SELECT x, text FROM named",
+        "CREATE VIEW under AS SELECT * FROM above",
+    )
+    before = views()
+    project.manage("dbdev_createdump", "it.sql").ok()
+    # As on a fresh server: the old database is no help.
+    in_one_session(project, "DROP DATABASE dbdev", "CREATE DATABASE dbdev")
+    project.manage("dbdev_loaddump", "it.sql").ok()
+    assert views() == before
+    dump_and_load(project)
+    assert views() == before
+    in_one_session(project, "DROP FUNCTION one")
+    project.manage("dbdev_createdump", "without.sql").failed()
+    project.write("without.sql", "CREATE VIEW v AS SELECT `dbdev`.`one`(1);\n")
+    failed = project.manage("dbdev_loaddump", "without.sql").failed(5)
+    assert "line 1: FUNCTION dbdev.one does not exist" in failed.err

@@ -13,7 +13,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -175,7 +175,7 @@ def swap(login: Login, datadir: Path, database: str, new: str) -> tuple[str, int
             new,
             old,
             bool(objects.tables(cursor, new)),
-            objects.definitions(cursor, new),
+            [_at_home(each, new, database) for each in objects.definitions(cursor, new)],
             objects.definitions(cursor, database),
         )
         planned.write(journal(datadir))
@@ -199,6 +199,15 @@ def swap(login: Login, datadir: Path, database: str, new: str) -> tuple[str, int
         step("loaddump:furnished")
         journal(datadir).unlink()
         return old, ended
+
+
+def _at_home(wanted: Definition, new: str, database: str) -> Definition:
+    """A view as it is to be in ``database``, where it calls functions of ``new`` in full."""
+    if wanted.kind != "VIEW":
+        return wanted
+    # A name that nothing else has; the quotes around it depend on the session.
+    there, home = (sql.identifier(name)[1:-1] for name in (new, database))
+    return replace(wanted, statement=wanted.statement.replace(there, home))
 
 
 def _check_references(cursor: Cursor, database: str) -> None:

@@ -15,13 +15,15 @@ from ...process.streams import consume
 from ...reporting import seconds, size
 from ..server import ballast
 from . import beside, commands, dumps, history, sql
-from .plain import Quoting, Script, head_problem
+from .plain import Quoting, Script, Statement, calling, head_problem
 from .served import Served
 
 if TYPE_CHECKING:
     from ..mysql import MySqlBackend
 
 _SHOWN_WIDTH = 300
+#: ER_SP_DOES_NOT_EXIST, ER_FUNC_INEXISTENT_NAME_COLLISION.
+_NO_ROUTINE = (1305, 1630)
 
 
 def load(backend: MySqlBackend, dumpfile: str) -> None:
@@ -137,10 +139,9 @@ def _carry_out(served: Served, script: Script, chunks: Iterator[bytes], database
             script.quoting = _quoting(cursor)
             for statement in script.statements(chunks):
                 try:
-                    with sql.explained("refused"):
-                        sql.execute_raw(cursor, statement.text)
+                    _execute(cursor, statement.text, served.account.database, database)
                 except ServerError as error:
-                    raise _refused(served, script, statement.text, statement.line, error) from None
+                    raise _refused(served, script, statement, database, error) from None
                 if statement.sets_mode:
                     script.quoting = _quoting(cursor)
     except ServerError as error:
@@ -158,13 +159,33 @@ def _quoting(cursor: sql.Cursor) -> Quoting:
     return Quoting(escapes=not row[0], ansi=bool(row[1]))
 
 
+def _execute(cursor: sql.Cursor, statement: bytes, database: str, new: str) -> None:
+    """
+    :raises ServerError: ``__cause__`` is the driver's error.
+    """
+    try:
+        with sql.explained("refused"):
+            sql.execute_raw(cursor, statement)
+    except ServerError as error:
+        if sql.code(error.__cause__) not in _NO_ROUTINE:
+            raise
+        # A view that names a function of its database in full: as yet that one is in the new
+        # database. The swap gives the view its own words again.
+        there = calling(statement, sql.identifier(database).encode(), sql.identifier(new).encode())
+        if there == statement:
+            raise
+        with sql.explained("refused"):
+            sql.execute_raw(cursor, there)
+
+
 def _refused(
-    served: Served, script: Script, text: bytes, line: int, error: ServerError
+    served: Served, script: Script, statement: Statement, new: str, error: ServerError
 ) -> DumpError:
+    text = statement.text
     shown = text[:_SHOWN_WIDTH].decode("utf-8", "replace")
     cause = error.__cause__
     assert cause is not None
-    problem = sql.words(cause)
+    problem = sql.words(cause).replace(new, served.account.database)
     hints = []
     if "Unknown collation" in problem or "Unknown character set" in problem:
         other = "MySQL" if served.toolchain.engine == commands.MARIADB else "MariaDB"
@@ -175,7 +196,7 @@ def _refused(
     if not sql.is_met(error):
         hints.append(f"the server has ended the connection: see {served.log}")
     return DumpError(
-        f"{script.label} cannot be loaded: line {line}: {problem}",
+        f"{script.label} cannot be loaded: line {statement.line}: {problem}",
         hints=hints,
         log_tail=shown if len(text) <= _SHOWN_WIDTH else f"{shown}…",
     )

@@ -46,6 +46,7 @@ _SERVER = _pattern(
     rb"|CHANGE (?:MASTER|REPLICATION)|(?:INSTALL|UNINSTALL) |RESET |PURGE |SHUTDOWN|KILL "
 )
 _CREATE = _pattern(rb"CREATE\b")
+_VIEW = _pattern(rb"CREATE (?:OR REPLACE )?(?:ALGORITHM\s*=\s*\w+ )?(?:SQL SECURITY \w+ )?VIEW\b")
 _WHO = rb"(?:'(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.|\"\")*\"|`(?:[^`]|``)*`|[\w$.%-]+)"
 _DEFINER = _pattern(
     rb"\bDEFINER\s*=\s*(?:CURRENT_USER(?:\(\))?|" + _WHO + rb"(?:\s*@\s*" + _WHO + rb")?)"
@@ -250,6 +251,17 @@ class Script:
 
 def _end_of_time(version: tuple[int, ...]) -> bytes:
     return _ENDS[version >= (11, 5)]
+
+
+def calling(statement: bytes, own: bytes, other: bytes) -> bytes:
+    """A view's statement with what it calls of the database ``own`` called in ``other``.
+
+    :param own: a quoted name, and ``other`` likewise. Dump programs write names so.
+    """
+    if not _VIEW.match(_plain(statement)):
+        return statement
+    called = re.compile(re.escape(own) + rb"(?=\.`(?:[^`]|``)*`\s*\()")
+    return called.sub(lambda _: other, statement)
 
 
 def _plain(statement: bytes) -> bytes:
