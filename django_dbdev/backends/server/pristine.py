@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ...binaries.store import Store
 from ...binaries.toolchain import Toolchain
 from ...process import processes
 from ...process.privileges import Identity
+from ...process.sockets import socket_folders
 from .accounts import Account
 from .control import ServerControl
 
@@ -58,13 +60,18 @@ def clone(
 
 
 def _end_orphans(store: Store, control: Callable[[Path], ServerControl]) -> None:
-    """End servers in what killed commands were building; the store removes the folders."""
+    """End servers in what killed commands were building, and remove their sockets' folders.
+
+    The store removes the folders themselves.
+    """
     for folder in (store.root / "clusters").glob(".*.new"):
         builder = folder.name.split(".")[-2]
         if builder.isdecimal() and not processes.is_alive(int(builder)):
             orphan = control(folder)
             if (server := orphan.running()) is not None:
                 orphan.stop(server, discard=True)
+            for sockets in socket_folders(orphan.files.tempdata):
+                shutil.rmtree(sockets, ignore_errors=True)
 
 
 def _fingerprint(user: str, password: str) -> str:
