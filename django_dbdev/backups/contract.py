@@ -19,7 +19,7 @@ from ..reporting import Reporter, seconds
 from .describe import Copied, describe
 from .faults import step
 from .manifest import CUSTOM, Manifest, read_manifest, write_manifest
-from .names import MANIFEST, SAFETY
+from .names import MANIFEST, SAFETY, refuse_dangling
 from .replace import discard, prune
 from .snapshot import describe_files, verify
 
@@ -55,7 +55,9 @@ def working_alone(backend: Backend) -> Iterator[None]:
 
 def create(backend: Backend, name: str | None) -> tuple[Path, Manifest]:
     """Have the backend make a backup, and see that it has a manifest: it gets one if need be."""
-    Path(backend.root_backupdir).mkdir(mode=0o700, parents=True, exist_ok=True)
+    root = Path(backend.root_backupdir)
+    refuse_dangling(root)
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
     with working_alone(backend):
         return _create(backend, name)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..exceptions import ConfigurationError
 from ..reporting import size
 from .manifest import Manifest, try_manifest
-from .names import Place, finished
+from .names import Place, finished, refuse_dangling
 from .snapshot import own_size
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -36,6 +36,7 @@ class Listed:
 
 def listed(root: Path) -> list[Listed]:
     """All finished backups, the oldest first."""
+    refuse_dangling(root)
     return [
         Listed(place, manifest := try_manifest(place.directory), created(place, manifest))
         for place in finished(root)

@@ -108,6 +108,18 @@ def check_new_name(root: Path, name: str) -> None:
             )
 
 
+def refuse_dangling(root: Path) -> None:
+    """See that the backups' folder is no link to what is not there, as a disk that is away.
+
+    :raises ConfigurationError: naming where it leads.
+    """
+    if root.is_symlink() and not root.exists():
+        raise ConfigurationError(
+            f"The backups' folder {root} leads to {root.readlink()}, which is not there.",
+            hints=["mount it, or remove the link"],
+        )
+
+
 def find_named(root: Path, name: str) -> Place:
     """The backup called ``name``, the newest where there are several.
 
@@ -117,6 +129,7 @@ def find_named(root: Path, name: str) -> Place:
         raise ConfigurationError(
             "An empty name is that of no backup.", hints=["a variable of the shell may be unset"]
         )
+    refuse_dangling(root)
     known = finished(root)
     for place in reversed(known):
         if place.name == name:
@@ -135,6 +148,7 @@ def find_latest(root: Path, suits: Callable[[Path], bool]) -> Place:
 
     :raises ConfigurationError: when there is none.
     """
+    refuse_dangling(root)
     made = [place for place in finished(root) if place.name not in _RESERVED]
     for place in reversed(made):
         if suits(place.directory):

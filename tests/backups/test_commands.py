@@ -80,6 +80,20 @@ def test_without_backups(ready: Project) -> None:
     assert leftovers(ready) == [] if root(ready).exists() else True
 
 
+def test_a_backups_folder_that_leads_nowhere(ready: Project) -> None:
+    """As of a disk that is not mounted."""
+    root(ready).parent.mkdir(exist_ok=True)
+    if root(ready).exists():
+        root(ready).rmdir()
+    root(ready).symlink_to(ready.root / "away")
+    for command in ("dbdev_backup", "dbdev_listbackups", "dbdev_restore"):
+        refused = ready.manage(command).failed(2).err
+        assert f"leads to {ready.root / 'away'}, which is not there" in refused
+    (ready.root / "away").mkdir()
+    ready.manage("dbdev_backup").ok()
+    assert len(backups(ready)) == 1
+
+
 def test_an_empty_name_is_none(ready: Project) -> None:
     """As of a variable that is not set."""
     ready.manage("dbdev_backup").ok()
