@@ -67,19 +67,20 @@ def temporary_name(path: Path) -> Path:
     left = re.compile(rf"\.{re.escape(path.name)}\.(\d+)-[0-9a-f]{{8}}\.new")
     with suppress(OSError):
         for name in os.listdir(path.parent):
-            if (found := left.fullmatch(name)) and _is_gone(int(found[1])):
+            if (found := left.fullmatch(name)) and not is_alive(int(found[1])):
                 path.with_name(name).unlink(missing_ok=True)
     return path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.new")
 
 
-def _is_gone(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether a process has this pid, as far as we see: not in another container."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
-        return True
+        return False
     except PermissionError:
         pass
-    return False
+    return True
 
 
 def write_atomically(path: Path, content: str | bytes, mode: int = 0o600) -> None:

@@ -34,7 +34,7 @@ from typing import Any
 from ..exceptions import ToolchainError
 from ..process.locking import exclusive
 from ..process.ownership import refuse_planted
-from ..records import parse_json, temporary_name, write_atomically
+from ..records import is_alive, parse_json, temporary_name, write_atomically
 from ..reporting import SILENT, Reporter
 
 #: How long one process waits for another that builds the same, in seconds. A download over a
@@ -163,7 +163,7 @@ class Store:
                 continue
             if found["key"] == key:
                 shutil.rmtree(leftover, ignore_errors=True)
-            elif not _is_alive(int(found["pid"])):
+            elif not is_alive(int(found["pid"])):
                 # A live process in another container has a number that means nothing here.
                 other = filelock.FileLock(self._lock_file(kind, found["key"]), timeout=0)
                 with contextlib.suppress(filelock.Timeout), other:
@@ -179,7 +179,7 @@ class Store:
             with contextlib.suppress(OSError, ValueError):
                 # A process in another container is not seen here: its folder is younger.
                 old = time.time() - leftover.stat().st_mtime > _LEFTOVER_AGE
-                if old and not _is_alive(int(leftover.name.split("-")[0])):
+                if old and not is_alive(int(leftover.name.split("-")[0])):
                     shutil.rmtree(leftover, ignore_errors=True)
         with tempfile.TemporaryDirectory(
             prefix=f"{os.getpid()}-", suffix=".new", dir=self.root / "tmp"
@@ -274,13 +274,3 @@ def _flush(folder: Path) -> None:
         finally:
             os.close(descriptor)
     os.sync()
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
