@@ -123,7 +123,11 @@ class ServerControl(ABC):
                 raise ForeignServerError(
                     f"{process} was started on {self.files.datadir}, and works on {process.cwd}: "
                     "it would write into what is made there.",
-                    hints=[f"stop it first: kill -INT {process.pid}"],
+                    hints=[
+                        "move the folder back to where it was, and stop the server there",
+                        "or end it, which may lose the last moments' commits: "
+                        f"kill -INT {process.pid}",
+                    ],
                 )
             process.signal(self.discard_signal)
             process.wait_gone(_REMAINS_TIMEOUT)
