@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
+import gc
 import io
 from argparse import ArgumentParser
 from collections.abc import Iterator
@@ -41,6 +43,11 @@ class BaseDbdevCommand(BaseCommand):
     server_aliases: tuple[str, ...]
     reporter: Console
     options: dict[str, Any]
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        # Collecting all of Django's objects before the process ends is a good part of a command.
+        atexit.register(gc.freeze)
+        super().run_from_argv(argv)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
