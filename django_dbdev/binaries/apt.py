@@ -259,6 +259,8 @@ def _ask(program: str, *args: str) -> str:
 
 
 def _check(completed: Completed) -> None:
+    if completed.status < 0:
+        raise AptError(f"apt {completed.ending}")
     if completed.status != 0:
         raise failure(f"{completed.output}\n{completed.errors}")
 

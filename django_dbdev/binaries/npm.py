@@ -98,6 +98,8 @@ def _npm(*args: str) -> Any:
         completed = run(Command(Path(path), args, _ENVIRONMENT), check=False)
     except ProgramError as error:
         raise NpmError(error.message) from None
+    if completed.status < 0:
+        raise NpmError(f"npm {completed.ending}")
     try:
         answer = json.loads(completed.output)
     except ValueError:

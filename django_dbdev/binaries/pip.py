@@ -160,6 +160,8 @@ def _pip(*args: str, temporary: Path | None = None) -> Completed:
 
 
 def _check(completed: Completed) -> None:
+    if completed.status < 0:
+        raise PipError(f"pip {completed.ending}")
     if completed.status != 0:
         raise failure(completed.errors or completed.output)
 

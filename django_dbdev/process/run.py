@@ -56,6 +56,13 @@ class Completed:
     errors: str
     duration: float
 
+    @property
+    def ending(self) -> str:
+        """How it ended, to follow the program's name."""
+        if self.status < 0:
+            return f"was ended by signal {-self.status}"
+        return f"exited with status {self.status}"
+
 
 def run(
     command: Command,
@@ -143,12 +150,7 @@ def _end(running: Any) -> None:
 def program_error(command: Command, completed: Completed, failure: str = "") -> ProgramError:
     """The error for a program that failed, with the end of what it said."""
     said = (completed.errors.strip() or completed.output.strip()).splitlines()
-    how = (
-        f"was ended by signal {-completed.status}"
-        if completed.status < 0
-        else f"exited with status {completed.status}"
-    )
-    sentence = f"{command.program.name} {how}."
+    sentence = f"{command.program.name} {completed.ending}."
     return ProgramError(
         f"{failure} {sentence}".strip(),
         status=completed.status,
