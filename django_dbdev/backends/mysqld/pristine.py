@@ -57,9 +57,7 @@ class Recipe:
 
 def clone(recipe: Recipe, store: Store, target: Path) -> None:
     """Put a pristine cluster at ``target``, which must not exist."""
-    pristine.clone(
-        recipe.key(), store, target, lambda folder: _build(recipe, folder), recipe.control
-    )
+    pristine.clone(recipe.key(), store, target, lambda folder: _build(recipe, folder))
 
 
 @contextmanager

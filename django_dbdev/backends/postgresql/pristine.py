@@ -40,16 +40,12 @@ class Recipe:
 
 def clone(recipe: Recipe, store: Store, target: Path) -> None:
     """Put a pristine cluster at ``target``, which must not exist."""
-    pristine.clone(recipe.key(), store, target, lambda folder: _build(recipe, folder), _control)
-
-
-def _control(folder: Path) -> PostgresControl:
-    return PostgresControl(PostgresFiles(folder, pristine.NAME))
+    pristine.clone(recipe.key(), store, target, lambda folder: _build(recipe, folder))
 
 
 def _build(recipe: Recipe, folder: Path) -> None:
     folder.mkdir(mode=0o700)
-    control = _control(folder)
+    control = PostgresControl(PostgresFiles(folder, pristine.NAME))
     files = control.files
     recipe.identity.adopt(folder)
     run_initdb(

@@ -16,10 +16,10 @@ from ...backups.copying import copy_tree
 from ...binaries.store import Store
 from ...binaries.toolchain import Toolchain
 from ...process import processes
+from ...process.leftovers import end_servers_in
 from ...process.privileges import Identity
 from ...process.sockets import socket_folders
 from .accounts import Account
-from .control import ServerControl
 
 #: The cluster's name within the folder that the store gives to build it in.
 NAME = "cluster"
@@ -41,25 +41,18 @@ def key(
     return hashlib.sha256(f"{toolchain.digest}\0{content}".encode()).hexdigest()
 
 
-def clone(
-    name: str,
-    store: Store,
-    target: Path,
-    build: Callable[[Path], None],
-    control: Callable[[Path], ServerControl],
-) -> None:
+def clone(name: str, store: Store, target: Path, build: Callable[[Path], None]) -> None:
     """Put a pristine cluster at ``target``, which must not exist.
 
     :param build: makes the cluster :data:`NAME` in the folder that it is given.
-    :param control: drives the server of the cluster in such a folder.
     """
     if not store.folder("clusters", name).is_dir():
-        _end_orphans(store, control)
+        _end_orphans(store)
     pristine = store.ensure("clusters", name, build)
     copy_tree(pristine / NAME, target)
 
 
-def _end_orphans(store: Store, control: Callable[[Path], ServerControl]) -> None:
+def _end_orphans(store: Store) -> None:
     """End servers in what killed commands were building, and remove their sockets' folders.
 
     The store removes the folders themselves.
@@ -67,10 +60,8 @@ def _end_orphans(store: Store, control: Callable[[Path], ServerControl]) -> None
     for folder in (store.root / "clusters").glob(".*.new"):
         builder = folder.name.split(".")[-2]
         if builder.isdecimal() and not processes.is_alive(int(builder)):
-            orphan = control(folder)
-            if (server := orphan.running()) is not None:
-                orphan.stop(server, discard=True)
-            for sockets in socket_folders(orphan.files.tempdata):
+            end_servers_in(folder)
+            for sockets in socket_folders(folder):
                 shutil.rmtree(sockets, ignore_errors=True)
 
 
