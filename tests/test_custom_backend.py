@@ -169,6 +169,24 @@ def test_the_helpers_of_the_contract_mean_what_the_page_says(new_project: Projec
     assert said == ["True"] * 7 + ["False", "True"]
 
 
+def test_its_backups_may_be_anywhere(new_project: ProjectFactory) -> None:
+    project = shelf_project(new_project)
+    with (project.root / "shelf/backend.py").open("a") as file:
+        file.write(
+            "    @property\n"
+            "    def root_backupdir(self):\n"
+            f"        return {str(project.root / 'kept' / 'shelf')!r}\n"
+        )
+    project.manage("dbdev_init").ok()
+    script = (
+        "from shelf.backend import ShelfBackend\n"
+        "from django_dbdev.management.commands._base import BaseDbdevCommand\n"
+        "print(ShelfBackend(BaseDbdevCommand()).create_timestamped_backupdir())\n"
+    )
+    made = project.manage("shell", "--no-imports", "-c", script).ok().out
+    assert made.startswith(str(project.root / "kept" / "shelf" / "backup-"))
+
+
 def test_an_unknown_engine_is_an_error_that_says_how_to_register(
     new_project: ProjectFactory,
 ) -> None:

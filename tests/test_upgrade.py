@@ -129,6 +129,20 @@ def test_killed_at_every_step(filled: Project, steps: tuple[str, ...]) -> None:
     assert contents(filled) == before
 
 
+@pytest.mark.parametrize("step", ["set-aside", "swapped"])
+def test_clearing_up_takes_nothing_of_an_upgrade_that_was_killed(
+    filled: Project, step: str
+) -> None:
+    before = contents(filled)
+    pin(filled, "18")
+    assert filled.manage("dbdev_upgrade", DBDEV_FAULT_AT=f"upgrade:{step}").status == -9
+    filled.manage("dbdev_clearbackups", "--keep", "9", "--noinput").ok()
+    pin(filled, "18" if step == "swapped" else "14")
+    filled.manage("dbdev_startserver").ok()
+    assert contents(filled) == before
+    assert len(kept(filled)) == (step == "swapped")
+
+
 def test_by_dumps_where_pg_upgrade_is_not_there(filled: Project) -> None:
     before = contents(filled)
     script = """

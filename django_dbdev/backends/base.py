@@ -123,6 +123,12 @@ class BaseDbdevBackend:
         :raises DbdevError: the first mistake. A backend need not look for any.
         """
 
+    def mend(self) -> None:
+        """Bring what a killed command has begun to its end, or back; the server's lock is held.
+
+        For backends with :attr:`restores_beside`.
+        """
+
     def bring_up(self) -> int | None:
         """As :meth:`init`, for backends with :attr:`has_server`.
 
@@ -305,7 +311,7 @@ class BaseDbdevBackend:
         make_tempdata(self.tempdata)
         suffix = f".{name}" if name else ""
         root = Path(self.root_backupdir)
-        root.mkdir(mode=0o700, exist_ok=True)
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory = root / f"backup-{new_time(root)}{suffix}"
         directory.mkdir(mode=0o700)
         return str(directory)

@@ -155,6 +155,11 @@ class SqliteBackend(BaseDbdevBackend):
 
         restore(self, Path(directory))
 
+    def mend(self) -> None:
+        from ..backups.replace import mend
+
+        mend(self.database, Path(self.root_backupdir), self.database.is_file)
+
     def create_dbdump(self, dumpfile: str) -> None:
         if self._is_spatial:
             # Python's SQLite dumps virtual tables, and once more what is behind them.

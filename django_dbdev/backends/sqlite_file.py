@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ..backups.contract import working_alone
-from ..backups.replace import mend
 from ..exceptions import BackupError, DumpError
 from .base import make_tempdata, timestamp
 from .sqlite import COMPANIONS
@@ -39,7 +38,7 @@ def alone(backend: SqliteBackend) -> Iterator[None]:
     make_tempdata(backend.tempdata)
     with working_alone(backend):
         database = backend.database
-        mend(database, Path(backend.root_backupdir), database.is_file)
+        backend.mend()
         for left in database.parent.glob(f".{glob.escape(database.name)}.*.new-*"):
             left.unlink()
         yield

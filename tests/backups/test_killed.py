@@ -98,6 +98,16 @@ def test_a_kill_between_the_renames_and_a_datadir_that_something_makes(ready: Pr
     assert leftovers(ready) == []
 
 
+def test_clearing_up_after_a_kill_leaves_what_was_replaced(ready: Project) -> None:
+    ready.manage("dbdev_backup", "-n", "one").ok()
+    fill(ready, 3)
+    kill(ready, "restore:swapped", "dbdev_restore", "-n", "one")
+    ready.manage("dbdev_clearbackups", "--keep", "9", "--noinput").ok()
+    ready.manage("dbdev_restore", "-n", "before-restore", "--verify").ok()
+    assert numbers(ready) == [1, 2, 3]
+    assert_nothing_is_shared(ready)
+
+
 def test_a_killed_restore_without_safety(ready: Project) -> None:
     ready.manage("dbdev_backup", "-n", "one").ok()
     fill(ready, 3)
