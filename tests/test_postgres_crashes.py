@@ -8,14 +8,21 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
+import psycopg
 import pytest
 
+from django_dbdev.backends.postgresql.control import PostgresControl
+from django_dbdev.backends.postgresql.files import PostgresFiles
+from django_dbdev.backends.server import control as server_control
+from django_dbdev.exceptions import ServerError
 from tests.conftest import Project, ProjectFactory, wait_until
 
 
@@ -93,6 +100,75 @@ def test_a_killed_server_is_not_running(project: Project) -> None:
     assert "does not run" in project.manage("dbdev_stopserver").ok().out
     project.manage("dbdev_destroy", "--noinput").ok()
     assert not project.datadir.exists()
+
+
+@contextmanager
+def orphan(project: Project) -> Iterator[psutil.Process]:
+    """A process of a killed server that is at work, and notices nothing before it has done."""
+    with psycopg.connect(
+        f"host=127.0.0.1 port={project.port()} user=dbdev password=dbdev dbname=dbdev",
+        autocommit=True,
+    ) as client:
+        client.execute("CREATE TABLE growing (n bigint)")
+        found = psutil.Process(client.info.backend_pid)
+        writing = threading.Thread(target=_write, args=(client,))
+        writing.start()
+        try:
+            wait_until(lambda: found.cpu_times().user > 0.05)
+            crash(project)
+            wait_until(lambda: [process.pid for process in project.servers()] == [found.pid])
+            yield found
+        finally:
+            with suppress(psutil.NoSuchProcess):
+                found.kill()
+            writing.join()
+
+
+def _write(client: psycopg.Connection[Any]) -> None:
+    with suppress(psycopg.Error):
+        client.execute("INSERT INTO growing SELECT generate_series(1, 10000000000)")
+
+
+@pytest.mark.parametrize("command", ["dbdev_backup", "dbdev_restore", "dbdev_destroy"])
+def test_what_is_left_of_a_killed_server_is_waited_for(project: Project, command: str) -> None:
+    """It writes into files that a restore would give to the new data, and a backup would copy."""
+    filled(project).manage("dbdev_backup", "-n", "before").ok()
+    options = {"dbdev_backup": ["-n", "after"], "dbdev_destroy": ["--noinput"]}
+    with orphan(project) as left:
+        control = PostgresControl(PostgresFiles(project.tempdata, "PostgresBackend"))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(server_control, "_REMAINS_TIMEOUT", 0.1)
+            with pytest.raises(ServerError) as caught:
+                control.end_strays()
+        assert f"postgres (pid {left.pid}" in caught.value.message
+        assert caught.value.hints == (f"wait until it is done, or end it: kill -INT {left.pid}",)
+        waiting = project.start(command, *options.get(command, []))
+        holder = project.tempdata / "PostgresBackend.lock.holder"
+        wait_until(lambda: holder.read_text().startswith(f"{waiting.pid} "))
+        assert waiting.poll() is None
+        left.kill()
+        said, _ = waiting.communicate(timeout=60)
+    assert waiting.returncode == 0, said
+    if command == "dbdev_backup":
+        project.manage("dbdev_restore", "-n", "after", "--verify").ok()
+    if command != "dbdev_destroy":
+        project.manage("dbdev_startserver").ok()
+        assert is_whole(project)
+
+
+def test_a_server_whose_pid_file_was_removed_is_not_taken_for_stopped(project: Project) -> None:
+    filled(project)
+    pid = project.pid()
+    content = (project.datadir / "postmaster.pid").read_text()
+    (project.datadir / "postmaster.pid").unlink()
+    control = PostgresControl(PostgresFiles(project.tempdata, "PostgresBackend"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(server_control, "_REMAINS_TIMEOUT", 0.1)
+        with pytest.raises(ServerError, match="works on") as caught:
+            control.end_strays()
+    assert str(pid) in str(caught.value)
+    (project.datadir / "postmaster.pid").write_text(content)
+    assert is_whole(project)
 
 
 def test_a_pid_file_that_names_an_unrelated_process(

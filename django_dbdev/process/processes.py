@@ -97,12 +97,12 @@ def find(pid: int) -> RunningProcess | None:
         return None
 
 
-def named(beginning: str) -> Iterator[RunningProcess]:
-    """All live processes whose name begins so, leaving out a dot before it."""
+def named(beginnings: tuple[str, ...]) -> Iterator[RunningProcess]:
+    """All live processes whose name begins with one of these, leaving out a dot before it."""
     import psutil
 
     for process in psutil.process_iter(["name"]):
-        if (process.info["name"] or "").lstrip(".").startswith(beginning):
+        if (process.info["name"] or "").lstrip(".").startswith(beginnings):
             found = find(process.pid)
             if found is not None:
                 yield found

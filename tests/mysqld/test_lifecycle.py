@@ -21,7 +21,7 @@ from django_dbdev.backends.server import control
 from django_dbdev.binaries.toolchain import Toolchain
 from django_dbdev.exceptions import ServerError
 from django_dbdev.process.privileges import DIRECT
-from tests.conftest import working_in
+from tests.conftest import wait_until, working_in
 
 from .conftest import PIN, MySqlFactory, MySqlProject
 
@@ -436,6 +436,27 @@ def test_a_server_that_does_not_come_up_in_time(
         MySqlControl(files, "MariaDB").start(toolchain, 3306, DIRECT)
     assert caught.value.log_tail == "still thinking"
     assert working_in(tmp_path) == []
+
+
+def test_a_server_whose_pid_file_is_not_there_is_not_taken_for_stopped(
+    running: MySqlProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may just not have written it: a command that started it was killed."""
+    server, pid_file = running.server(), running.datadir / "mysqld.pid"
+    content = pid_file.read_text()
+    pid_file.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(control, "_REMAINS_TIMEOUT", 0.1)
+        with pytest.raises(ServerError, match=rf"\(pid {server.pid}, .* works on"):
+            MySqlControl(MySqlFiles(running.tempdata, "MySqlBackend"), "MariaDB").end_strays()
+    waiting = running.start("dbdev_backup")
+    holder = running.tempdata / "MySqlBackend.lock.holder"
+    wait_until(lambda: holder.read_text().startswith(f"{waiting.pid} "))
+    pid_file.write_text(content)
+    said, _ = waiting.communicate(timeout=60)
+    assert waiting.returncode == 0
+    # It was stopped for the copy, as a server that runs is.
+    assert "was down for" in said
 
 
 def test_engines_that_it_serves() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -97,19 +96,17 @@ class PostgresControl(ServerControl):
             if stale:
                 lock.unlink(missing_ok=True)
 
-    def strays(self) -> Iterator[RunningProcess]:
+    def is_stray(self, process: RunningProcess) -> bool:
         """PostgreSQL writes pg_control by its whole path, wherever it works meanwhile."""
         datadir = self.files.datadir
-        ours = datadir.stat() if datadir.exists() else None
-        for process in processes.named("post"):
-            folder = processes.folder_of(process)
-            if folder is None or os.geteuid() not in (0, process.uid):
-                continue
-            moved = ours is None or not os.path.samestat(folder, ours)
-            started_here = str(datadir) in processes.arguments(process)[1:]
-            if moved and started_here and not processes.is_contained(process):
-                yield process
+        folder = processes.folder_of(process)
+        if folder is None or os.geteuid() not in (0, process.uid):
+            return False
+        if datadir.exists() and os.path.samestat(folder, datadir.stat()):
+            return False
+        started_here = str(datadir) in processes.arguments(process)[1:]
+        return started_here and not processes.is_contained(process)
 
     def _is_worked_on(self) -> bool:
         """Whether any process of a server, one that lost its postmaster too, uses the data."""
-        return any(self.is_ours(each) for each in processes.named("post"))
+        return any(self.is_ours(each) for each in processes.named(self.names))

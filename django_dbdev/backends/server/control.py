@@ -9,7 +9,6 @@ from __future__ import annotations
 import signal
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -100,24 +99,34 @@ class ServerControl(ABC):
     def clear_stale(self, port: int) -> None:
         """Remove what a server that is gone has left, and a start would stumble over."""
 
-    def strays(self) -> Iterator[RunningProcess]:
-        """Servers that were started on the datadir's path, and work on another folder by now.
+    def is_stray(self, process: RunningProcess) -> bool:
+        """Whether it was started on the datadir's path, and works on another folder by now.
 
-        The datadir was moved or removed under them. An engine has none that names no file by
-        its whole path.
+        The datadir was moved or removed under it. An engine has none that names no file by its
+        whole path.
         """
-        return iter(())
+        return False
 
     # What is the same for all.
 
     def end_strays(self) -> list[RunningProcess]:
-        """See that no server from before writes into a cluster that is made now.
+        """See that no server from before writes into the datadir, or what is made in its place.
+
+        What is left of a killed one, whose processes go on until they notice, is waited for.
 
         :returns: Those whose data was removed: they are ended, and write nothing.
-        :raises ForeignServerError: when one works on data that was moved.
+        :raises ForeignServerError: when one works on data that was moved; or on the datadir,
+            and is no killed one's, or has much to do still.
         """
         ended = []
-        for process in self.strays():
+        deadline = time.monotonic() + _REMAINS_TIMEOUT
+        here = self.files.datadir.resolve()
+        for process in processes.named(self.names):
+            if process.cwd == here and self.is_ours(process):
+                self._wait_for_remains(process, deadline)
+                continue
+            if not self.is_stray(process):
+                continue
             folder = processes.folder_of(process)
             if folder is None or folder.st_nlink > 0:
                 raise ForeignServerError(
@@ -133,6 +142,19 @@ class ServerControl(ABC):
             process.wait_gone(_REMAINS_TIMEOUT)
             ended.append(process)
         return ended
+
+    def _wait_for_remains(self, process: RunningProcess, deadline: float) -> None:
+        while not process.wait_gone(0.05):
+            if self.running() is not None:
+                # A command that was killed had only just started it.
+                return
+            if time.monotonic() > deadline:
+                ending = self.stop_signal.name.removeprefix("SIG")
+                raise ForeignServerError(
+                    f"{process} works on {self.files.datadir}, and {self.pid_file} names no "
+                    "server there: it is left of one that was killed, or the file was removed.",
+                    hints=[f"wait until it is done, or end it: kill -{ending} {process.pid}"],
+                )
 
     def running(self) -> Running | None:
         """The server that works on this datadir, whoever started it; None when there is none.
