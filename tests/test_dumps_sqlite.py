@@ -131,6 +131,33 @@ def test_failures_change_nothing(project: Project) -> None:
     assert left(project) == ["dbdev.sqlite3"]
 
 
+@pytest.mark.parametrize("options", [(), ("--no-reinit",)])
+@pytest.mark.parametrize(
+    "end", ["ROLLBACK; -- due to errors", "/* TO */ rollback\nTRANSACTION -- TO\n;"]
+)
+def test_a_dump_that_takes_itself_back(
+    project: Project, options: tuple[str, ...], end: str
+) -> None:
+    """As sqlite3 ends that of a database that it could not read to the end."""
+    before = rows(project)
+    project.write("back.sql", f"BEGIN TRANSACTION;\nCREATE TABLE lost (n);\n{end}\n")
+    err = project.manage("dbdev_loaddump", *options, "back.sql").failed(5).err
+    assert "line 3: ROLLBACK would take back what was loaded before it" in err
+    assert rows(project) == before
+    assert left(project) == ["dbdev.sqlite3"]
+
+
+def test_a_part_of_a_dump_may_be_taken_back(project: Project) -> None:
+    project.write(
+        "part.sql",
+        "BEGIN;\nCREATE TABLE a (n);\nSAVEPOINT s;\nCREATE TABLE b (n);\n"
+        "ROLLBACK TRANSACTION /* ; */ TO s;\nRELEASE s;\nCOMMIT;\n",
+    )
+    project.manage("dbdev_loaddump", "part.sql").ok()
+    with closing(sqlite3.connect(file(project))) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("a",)]
+
+
 def test_no_reinit_loads_into_what_is_there(project: Project) -> None:
     project.write(
         "more.sql",

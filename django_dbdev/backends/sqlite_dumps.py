@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 _INSERT = re.compile(r'INSERT INTO (?:"((?:[^"]|"")*)"|(\w+))')
 _INSERT_VIRTUAL = re.compile(r"INSERT INTO sqlite_master\(.*?VALUES\('table','((?:[^']|'')*)'")
 _FRAME = re.compile(r"(?:BEGIN|COMMIT|END|PRAGMA)\b", re.IGNORECASE)
-_TRANSACTION = re.compile(r"(?:\s|--.*\n|/\*(?s:.*?)\*/)*(?:BEGIN|COMMIT|END)\b", re.IGNORECASE)
+_SPACE = r"(?:\s|--.*\n|/\*(?s:.*?)\*/)*+"
+_TRANSACTION = re.compile(rf"{_SPACE}(?:BEGIN|COMMIT|END)\b", re.IGNORECASE)
+#: Of all, not of what follows a savepoint.
+_ROLLBACK = re.compile(
+    rf"{_SPACE}ROLLBACK\b{_SPACE}(?:TRANSACTION\b)?+{_SPACE}(?!TO\b)", re.IGNORECASE
+)
 _MARK = re.compile(r"""[;'"`\[]|--|/\*""")
 #: What ends the texts, names and comments that begin so. Source: SQLite's complete.c.
 _CLOSING = {"'": "'", '"': '"', "`": "`", "[": "]", "--": "\n", "/*": "*/"}
@@ -180,8 +185,9 @@ def _replace(backend: SqliteBackend, dump: Dump) -> None:
         new.touch(mode=0o600)
         faults.step("loaddump:created")
         with closing(connect(new, "rw")) as connection:
-            # Nobody else sees the file, and a half one is thrown away.
-            connection.execute("PRAGMA journal_mode = OFF")
+            # Nobody else sees the file, and a half one is thrown away. Not OFF: a dump may take a
+            # part of itself back, by ROLLBACK TO.
+            connection.execute("PRAGMA journal_mode = MEMORY")
             connection.execute("PRAGMA synchronous = OFF")
             _execute_all(backend, connection, dump, frames=True)
         faults.step("loaddump:loaded")
@@ -216,6 +222,12 @@ def _execute_all(
             progress(dump.done)
             if not frames and _TRANSACTION.match(statement):
                 continue
+            if _ROLLBACK.match(statement):
+                raise DumpError(
+                    f"{dump.label} cannot be loaded: line {line}: ROLLBACK would take back what "
+                    "was loaded before it.",
+                    hints=["sqlite3 ends a dump so that it could not write whole: write it again"],
+                )
             try:
                 connection.execute(statement)
             except sqlite3.Error as error:
