@@ -25,6 +25,9 @@ class Bare(BaseDbdevBackend):
     def backup(self, directory):
         Path(directory, "data").write_text(Path(self.datadir, "data").read_text())
 
+    def restore(self, directory):
+        Path(self.datadir, "data").write_text(Path(directory, "data").read_text())
+
 
 class Custom(Bare):
     def create_dbdump(self, dumpfile):
@@ -38,6 +41,11 @@ class Custom(Bare):
 class WithSql(Custom):
     def load_sql_dbdump(self, dumpfile):
         Path(self.datadir, "data").write_text(f"SQL {Path(dumpfile).read_text()}")
+
+
+class Failing(Custom):
+    def load_dbdump(self, dumpfile):
+        raise OSError(5, "it cannot be read", dumpfile)
 """
 SETTINGS = """
 from django_dbdev import backendregistry
@@ -85,6 +93,20 @@ def test_an_sql_dump_after_a_backup(make: ProjectFactory) -> None:
     assert kept.read_text() == "empty, dump"
     project.manage("dbdev_load_sqldump", "--no-reinit", "a.sql").ok()
     assert data(project) == "empty, dump, dump"
+
+
+def test_what_a_load_replaced_is_a_backup_like_others(make: ProjectFactory) -> None:
+    project = make("Failing")
+    (project.tempdata / "Failing" / "data").write_text("precious")
+    failed = project.manage("dbdev_load_sqldump", "--noinput", "a.sql").failed()
+    assert data(project, "Failing") == "empty"
+    (kept,) = project.tempdata.glob("Failing-backups/backup-*.before-load")
+    assert f"dbdev_restore {kept}" in failed.err
+    assert "before-load" in project.manage("dbdev_listbackups").ok().out
+    assert "no backups" in project.manage("dbdev_restore").failed(2).err
+    project.manage("dbdev_clearbackups", "--keep", "1", "--noinput").ok()
+    project.manage("dbdev_restore", "-n", "before-load").ok()
+    assert data(project, "Failing") == "precious"
 
 
 def test_a_name_of_its_own_for_sql(make: ProjectFactory) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,7 +20,7 @@ from .describe import Copied, describe
 from .faults import step
 from .manifest import CUSTOM, Manifest, read_manifest, write_manifest
 from .names import MANIFEST, SAFETY, refuse_dangling
-from .replace import discard, prune
+from .replace import discard, flush_recent, prune
 from .snapshot import describe_files, verify
 
 
@@ -103,21 +103,41 @@ def restore(backend: Backend, directory: Path, *, keep_safety: bool) -> None:
 
 def _restore(backend: Backend, directory: Path, keep_safety: bool) -> None:
     begun = time.perf_counter()
-    safety, _ = create(backend, SAFETY)
+    safety = _safety(backend, keep_safety)
+    flush_recent(Path(backend.root_backupdir))
     step("restore:kept")
     try:
         backend.reinit()
         step("restore:emptied")
         backend.restore(str(directory))
     except BaseException as error:
-        _bring_back(backend, safety, error)
+        if safety is not None:
+            _bring_back(backend, safety, error)
         raise
-    if not keep_safety:
+    if safety is not None and not keep_safety:
         discard(safety)
     prune(Path(backend.root_backupdir), directory)
     backend.reporter.fact(f"Restored {directory.name} in {seconds(time.perf_counter() - begun)}")
     if keep_safety:
         backend.reporter.fact(f"What it replaced is kept in {safety}")
+
+
+def _safety(backend: Backend, wanted: bool) -> Path | None:
+    """A backup of what is about to be replaced, also where it is wanted for that long only.
+
+    :raises BackupError: when one is wanted and cannot be made, as where there is nothing yet.
+    """
+    try:
+        return create(backend, SAFETY)[0]
+    except Exception as error:
+        # Whatever the backend raises.
+        if wanted:
+            raise BackupError(
+                f"What is there cannot be backed up before it is replaced: {error}",
+                hints=["to restore without keeping what is there: dbdev_restore --no-safety"],
+            ) from error
+        backend.reporter.warning(f"What is replaced cannot be copied: {error}")
+        return None
 
 
 def _bring_back(backend: Backend, safety: Path, error: BaseException) -> None:
@@ -138,14 +158,12 @@ def _migrations(alias: str) -> dict[str, str]:
     from django.db import connections
     from django.db.migrations.recorder import MigrationRecorder
 
-    connection = connections[alias]
     try:
-        recorder: Any = MigrationRecorder(connection)
-        if not recorder.has_table():
-            return {}
-        return dict(recorder.migration_qs.order_by("id").values_list("app", "name"))
+        with closing(connections[alias]) as connection:
+            recorder: Any = MigrationRecorder(connection)
+            if not recorder.has_table():
+                return {}
+            return dict(recorder.migration_qs.order_by("id").values_list("app", "name"))
     except Exception:
-        # Any driver's error: the backup is whole without this.
+        # Any driver's error, or that there is none: the backup is whole without this.
         return {}
-    finally:
-        connection.close()

@@ -18,9 +18,13 @@ from ..exceptions import ConfigurationError
 SAFETY = "before-restore"
 #: The name of the data that an upgrade has left behind.
 UPGRADED = "before-upgrade"
-_RESERVED = {
+#: The name of what a load keeps of the data that it replaces, of backends that cannot do both.
+LOADED = "before-load"
+#: What was kept of replaced data is nobody's latest backup.
+RESERVED = {
     SAFETY: "what restores call the copy of what they replace",
     UPGRADED: "what upgrades call the data of the old version",
+    LOADED: "what loads call the copy of what they replace",
 }
 MANIFEST = "manifest.json"
 DATA = "data"
@@ -93,8 +97,8 @@ def check_new_name(root: Path, name: str) -> None:
 
     :raises ConfigurationError: when it is taken, kept for restores, or awkward in a path.
     """
-    if name in _RESERVED:
-        raise ConfigurationError(f"{name!r} is {_RESERVED[name]}.", hints=["use another name"])
+    if name in RESERVED:
+        raise ConfigurationError(f"{name!r} is {RESERVED[name]}.", hints=["use another name"])
     if not _NAME.fullmatch(name) or len(name.encode()) > 150:
         raise ConfigurationError(
             f"A backup cannot be called {name!r}.",
@@ -144,12 +148,12 @@ def find_named(root: Path, name: str) -> Place:
 def find_latest(root: Path, suits: Callable[[Path], bool]) -> Place:
     """The latest backup whose folder suits the alias.
 
-    What restores and upgrades kept of replaced data does not count.
+    What was kept of replaced data does not count.
 
     :raises ConfigurationError: when there is none.
     """
     refuse_dangling(root)
-    made = [place for place in finished(root) if place.name not in _RESERVED]
+    made = [place for place in finished(root) if place.name not in RESERVED]
     for place in reversed(made):
         if suits(place.directory):
             return place

@@ -23,7 +23,7 @@ from ..exceptions import BackupError, ConfigurationError
 from .checksums import checksum_of
 from .faults import step
 from .manifest import FileEntry, Manifest, from_json, write_manifest
-from .names import DATA, MANIFEST, SAFETY, UPGRADED, Place, none_of_the_alias, place_of
+from .names import DATA, MANIFEST, RESERVED, Place, none_of_the_alias, place_of
 
 PREFIX = "django_dbdev"
 #: Bytes. What is repeated at most when a transfer is broken off; a part of the format.
@@ -86,7 +86,7 @@ class Storage:
             if (
                 name in (shared.place.name, shared.place.directory.name)
                 if name
-                else shared.place.name not in (SAFETY, UPGRADED)
+                else shared.place.name not in RESERVED
             )
         ]
         for shared in named:

@@ -91,6 +91,24 @@ def test_what_cannot_be_restored_leaves_the_old_data(project: Project) -> None:
     assert read(project) == "whole"
 
 
+def test_what_cannot_be_backed_up_can_be_restored_over(project: Project) -> None:
+    write(project, "one")
+    project.manage("dbdev_backup", "-n", "one").ok()
+    project.manage("dbdev_destroy", "--noinput").ok()
+    failed = project.manage("dbdev_restore", "-n", "one").failed(5).err
+    assert "cannot be backed up" in failed
+    assert "--no-safety" in failed
+    said = project.manage("dbdev_restore", "-n", "one", "--no-safety").ok()
+    assert "What is replaced cannot be copied" in said.err
+    assert read(project) == "one"
+    # What cannot be restored either is told by its own words.
+    write(project, "broken")
+    project.manage("dbdev_backup", "-n", "broken").ok()
+    project.manage("dbdev_destroy", "--noinput").ok()
+    assert "it is broken" in project.manage("dbdev_restore", "--no-safety", "-n", "broken").all
+    assert [p.name for p in project.tempdata.glob("*-backups/*before-restore")] == []
+
+
 def test_a_damaged_backup_is_refused(project: Project) -> None:
     write(project, "one")
     project.manage("dbdev_backup", "-n", "one").ok()

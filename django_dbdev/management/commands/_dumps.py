@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
+from pathlib import Path
 
-from ...backends.base import BaseDbdevBackend
+from ...backends.base import BaseDbdevBackend, make_tempdata
+from ...backups import contract
+from ...backups.names import LOADED
+from ...backups.replace import flush_recent
 from ...exceptions import ConfigurationError
 from ..console import Console
 from ._base import BaseDbdevCommand
@@ -21,9 +26,17 @@ def load_sql(command: BaseDbdevCommand) -> None:
     backend = command.dbdev_backend
     dumpfile = _dumpfile(command, backend)
     load = getattr(backend, "load_sql_dbdump", backend.load_dbdump)
-    if not backend.has_dump_options and command.options["reinit"]:
-        _reinit(command, backend)
-    load(dumpfile)
+    if backend.has_dump_options or not command.options["reinit"]:
+        load(dumpfile)
+        return
+    # It cannot make a database beside the old one: as 1.2.3 did, an empty one takes its place.
+    kept = _back_up(command, backend)
+    try:
+        backend.reinit()
+        load(dumpfile)
+    except BaseException:
+        command.reporter.warning(f"What was there is kept: dbdev_restore {shlex.quote(str(kept))}")
+        raise
 
 
 def create(command: BaseDbdevCommand) -> None:
@@ -52,15 +65,16 @@ def _dumpfile(command: BaseDbdevCommand, backend: BaseDbdevBackend) -> str:
     return dumpfile
 
 
-def _reinit(command: BaseDbdevCommand, backend: BaseDbdevBackend) -> None:
-    """An empty database for a backend that cannot make one beside the old, as 1.2.3 did."""
+def _back_up(command: BaseDbdevCommand, backend: BaseDbdevBackend) -> Path:
+    """Keep what a load is about to replace, after a question; the backup's folder."""
     if not os.path.isfile(command.options["dumpfile"]):
         raise ConfigurationError(f"There is no file {command.options['dumpfile']}.")
     command.confirm(
         f"This removes {backend.lost_by_destroy} before the dump is loaded; it is backed up "
         "before that."
     )
-    directory = backend.create_timestamped_backupdir("before-load")
-    backend.backup(directory)
+    make_tempdata(backend.tempdata)
+    directory, _ = contract.create(backend, LOADED)
+    flush_recent(Path(backend.root_backupdir))
     command.reporter.fact(f"Backed up to {directory}")
-    backend.reinit()
+    return directory
