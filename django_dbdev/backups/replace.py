@@ -69,6 +69,9 @@ class Replacement:
         :param safety: a backup of the old data that waits for its manifest.
         """
         copying.flush(self.new.parent)
+        if safety is not None and safety.stat().st_dev != self.new.stat().st_dev:
+            # The backups' folder leads to another disk.
+            copying.flush(safety)
         step("restore:flushed")
         if self.live.exists():
             self.live.rename(self.old)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import struct
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
+from django_dbdev.backups import copying, replace
 from tests.conftest import Project
 
 from .helpers import backups, fill
@@ -73,3 +75,44 @@ def test_a_backup_is_on_disk_before_an_older_one_goes(project: Project) -> None:
     project.manage("dbdev_clearbackups", "--keep", "1", "--noinput").ok()
     assert backups(project) == [latest]
     assert unwritten(latest) == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("dbdev_restore", "-n", "dump"), ("dbdev_loaddump", "dump.sql")],
+    ids=["portable", "loaddump"],
+)
+def test_a_backup_is_on_disk_before_a_database_is_replaced(
+    project: Project, command: tuple[str, ...]
+) -> None:
+    project.manage("dbdev_init").ok()
+    fill(project, 1)
+    project.manage("dbdev_backup", "--portable", "-n", "dump").ok()
+    project.manage("dbdev_createdump", "dump.sql").ok()
+    fill(project, 2)
+    project.manage("dbdev_backup").ok()
+    try:
+        if not unwritten(backups(project)[-1]):
+            pytest.skip("this file system, or its load, had everything written at once")
+    except OSError as error:
+        pytest.skip(f"this file system does not tell: {error}")
+    project.manage(*command).ok()
+    assert unwritten(backups(project)[-1]) == []
+
+
+def test_backups_on_another_disk_are_waited_for_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shm = Path("/dev/shm")
+    if not shm.is_dir() or shm.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("this machine has no other file system that everybody may write to")
+    with TemporaryDirectory(dir=shm) as elsewhere:
+        safety = Path(elsewhere)
+        (safety / replace.PENDING).touch()
+        replacement = replace.Replacement(tmp_path / "live", "now")
+        replacement.live.mkdir()
+        replacement.new.mkdir()
+        flushed: set[int] = set()
+        monkeypatch.setattr(copying, "flush", lambda folder: flushed.add(folder.stat().st_dev))
+        replacement.swap(safety)
+        assert flushed == {tmp_path.stat().st_dev, safety.stat().st_dev}

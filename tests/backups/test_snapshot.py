@@ -300,3 +300,34 @@ def test_a_backup_of_another_major_version(new_project: ProjectFactory, whole: b
     # What was there is kept, and can be had again in the same way.
     project.manage("dbdev_restore", "-n", "before-restore").ok()
     assert numbers(project) == ([4] if whole else [1, 3])
+
+
+@needs_every_major
+def test_a_backup_of_another_major_version_without_the_alias_s_database(
+    new_project: ProjectFactory,
+) -> None:
+    project = new_project(pin='[tool.django_dbdev.postgresql]\nversion = "16"\n')
+    project.manage("dbdev_init").ok()
+    project.manage("dbdev_backup", "-n", "one").ok()
+    project.pin('[tool.django_dbdev.postgresql]\nversion = "18"\n')
+    project.settings("DATABASES = {'default': {**DBSETTINGS, 'NAME': 'shop'}}")
+    project.manage("dbdev_reinit", "--noinput").ok()
+    before = backups(project)
+    failed = project.manage("dbdev_restore", "-n", "one").failed(5).err
+    assert "has no database shop" in failed
+    assert "dbdev" in failed
+    assert backups(project) == before
+    assert leftovers(project) == []
+
+
+def test_a_backup_of_another_kind_of_machine(ready: Project) -> None:
+    ready.manage("dbdev_backup", "-n", "one").ok()
+    (backup,) = backups(ready)
+    content = manifest(backup)
+    (backup / "manifest.json").write_text(json.dumps({**content, "system": "aarch64-darwin"}))
+    fill(ready, 3)
+    failed = ready.manage("dbdev_restore", "-n", "one").failed(5).err
+    assert "aarch64-darwin" in failed
+    assert "--portable" in failed
+    assert numbers(ready) == [1, 2, 3]
+    assert backups(ready) == [backup]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...backups import faults
 from ...backups.dumps import Dump, Format, opened
+from ...backups.replace import flush_recent
 from ...exceptions import DumpError, ServerError
 from ...process.run import program_error
 from ...process.streams import consume
@@ -41,6 +43,7 @@ def load(backend: MySqlBackend, dumpfile: str) -> None:
         if problem := head_problem(dump.head):
             raise DumpError(f"{dump.label} cannot be loaded: {problem.message}.")
         with backend.served() as served:
+            flush_recent(Path(backend.root_backupdir))
             replace_database(served, dump, keep=not options.get("reinit", True))
 
 

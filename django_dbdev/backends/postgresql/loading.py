@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ...backups import faults
 from ...backups.dumps import Dump, Format, opened
+from ...backups.replace import flush_recent
 from ...exceptions import DumpError
 from ...process.run import Completed, program_error, run, spawn
 from ...process.streams import feed, reading_watched
@@ -60,6 +61,7 @@ def load(backend: PostgresBackend, dumpfile: str) -> None:
             )
         with backend.served() as served:
             if options.get("reinit", True):
+                flush_recent(Path(backend.root_backupdir))
                 replace_database(served, dump)
             else:
                 load_into(served, dump)

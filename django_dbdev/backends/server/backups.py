@@ -19,7 +19,14 @@ from ...backups.describe import Copied, describe
 from ...backups.faults import step
 from ...backups.manifest import PORTABLE, SNAPSHOT, Manifest, read_manifest, write_manifest
 from ...backups.names import DATA, SAFETY
-from ...backups.replace import PENDING, Replacement, discard, is_broken, prune
+from ...backups.replace import (
+    PENDING,
+    Replacement,
+    discard,
+    flush_recent,
+    is_broken,
+    prune,
+)
 from ...binaries.systems import current_system
 from ...binaries.toolchain import Toolchain
 from ...exceptions import (
@@ -146,6 +153,7 @@ def restore(backend: ServerBackend, directory: Path) -> None:
         return
     if manifest.kind != SNAPSHOT:
         raise BackupError(f"{directory} is of the kind {manifest.kind!r}, which is not known.")
+    _check_system(directory, manifest)
     _ = backend.host
     accounts = backend.accounts()
     with backend.working_alone():
@@ -166,6 +174,19 @@ def restore(backend: ServerBackend, directory: Path) -> None:
     _convert(backend, directory, manifest)
 
 
+def _check_system(directory: Path, manifest: Manifest) -> None:
+    """Refuse the files of a server for another kind of machine, which may seem to work.
+
+    Sources: PostgreSQL documentation, "File System Level Backup"; MySQL's, "Physical Backup".
+    """
+    if manifest.system not in ("", current_system()):
+        raise BackupError(
+            f"{directory} is a snapshot from {manifest.system}, and this is {current_system()}: a "
+            "server's files are for one kind of machine.",
+            hints=["make a portable backup there, and restore that: dbdev_backup --portable"],
+        )
+
+
 def _convert(backend: ServerBackend, directory: Path, manifest: Manifest) -> None:
     """Restore a snapshot of another series, by way of dumps."""
     begun = time.perf_counter()
@@ -175,6 +196,7 @@ def _convert(backend: ServerBackend, directory: Path, manifest: Manifest) -> Non
         try:
             dumps = dump_snapshot(backend, directory, manifest, folder)
             safety = _safety(backend)
+            flush_recent(Path(backend.root_backupdir))
         except BaseException:
             discard(folder)
             raise
@@ -246,6 +268,7 @@ def _load(backend: ServerBackend, directory: Path, manifest: Manifest) -> None:
     # The program that loads it knows nothing of checksums.
     snapshot.verify(directory, manifest)
     safety = _safety_of_alias(backend) if _options(backend).get("safety", True) else None
+    flush_recent(Path(backend.root_backupdir))
     step("restore:kept")
     if not backend.files.is_cluster():
         backend.init()

@@ -23,7 +23,7 @@ from ...backups.replace import Replacement, discard
 from ...binaries.find import find_toolchain
 from ...binaries.systems import codename
 from ...binaries.toolchain import Toolchain
-from ...exceptions import ToolchainError
+from ...exceptions import BackupError, ToolchainError
 from ...pins import Requirement
 from ...reporting import seconds
 from ..base import timestamp
@@ -87,9 +87,30 @@ def dump_snapshot(
         dumps = backend.dump_cluster(toolchain, fresh, target)
     finally:
         discard(fresh)
+    _check_databases(backend, directory, manifest, dumps)
     step("restore:converted")
     backend.reporter.fact(f"Dumped it in {seconds(time.perf_counter() - begun)}")
     return dumps
+
+
+def _check_databases(
+    backend: ServerBackend, directory: Path, manifest: Manifest, dumps: Mapping[str, Path]
+) -> None:
+    """See that the snapshot has what the aliases ask for.
+
+    :raises BackupError: when it has nothing of that: there would be nothing to restore.
+    """
+    missing = {account.database for account in backend.accounts()} - dumps.keys()
+    if not missing:
+        return
+    problem = f"{directory} has no database {', '.join(sorted(missing))}"
+    if not dumps:
+        held = ", ".join(sorted(set(manifest.aliases.values())))
+        raise BackupError(
+            f"{problem}, which DATABASES names: nothing of it can be restored.",
+            hints=[f"it was made of {held}: name that in DATABASES"] if held else [],
+        )
+    backend.reporter.warning(f"{problem}: what there is by that name stays as it is")
 
 
 def load_dumps(
