@@ -30,7 +30,10 @@ FOREIGN = [
     "ALTER DEFAULT PRIVILEGES FOR ROLE bob GRANT SELECT ON TABLES TO eve;",
     "COMMENT ON EXTENSION pg_trgm IS 'text; similarity';",
     "COMMENT ON DATABASE shop IS 'x';",
+    "SECURITY LABEL FOR anon ON COLUMN public.t.n IS 'MASKED; x';",
     "SET transaction_timeout = 0;",
+    "SELECT * FROM pg_catalog.pg_restore_relation_stats(\n\t'version', '180006'::integer,\n"
+    "\t'schemaname', 'public',\n\t'relname', 't;'\n);",
     "SET of_the_future TO 'x;y';",
     "SET default_tablespace = fast;",
     "SET ROLE bob;",
@@ -190,6 +193,12 @@ def test_removing_makes_no_sense_in_a_new_database() -> None:
 def test_the_schema_that_every_database_has() -> None:
     assert filtered("CREATE SCHEMA public;\n") == "CREATE SCHEMA IF NOT EXISTS public;\n"
     assert filtered("CREATE SCHEMA public2;\n") == "CREATE SCHEMA public2;\n"
+
+
+def test_statistics_are_loaded_by_a_server_that_knows_how() -> None:
+    script = PlainFilter((*KNOWN, "pg_restore_attribute_stats"), fresh=True)
+    text = b"SELECT * FROM pg_catalog.pg_restore_attribute_stats('version', 1);\n"
+    assert b"".join(script.filtered(iter([text]), "the dump")) == text
 
 
 def test_roles_of_policies_are_made() -> None:

@@ -162,7 +162,10 @@ class _Plain(_Prepared):
         served, dump = self.served, self.dump
         started = time.perf_counter()
         with sql.connect(served.login(database)) as cursor:
-            cursor.execute("SELECT lower(name) FROM pg_settings")
+            cursor.execute(
+                "SELECT lower(name) FROM pg_settings"
+                " UNION SELECT proname FROM pg_proc WHERE proname ~ '^pg_restore_.*_stats$'"
+            )
             known = {name for (name,) in cursor.fetchall()}
         script = PlainFilter(known, fresh=fresh)
         command = dumps.psql(served, database, _options(served.toolchain.major, 1))

@@ -96,6 +96,9 @@ _ROLE = _pattern(
 _SET = _pattern(
     rb"SET (?:(?:SESSION|LOCAL) )?(?P<name>[A-Za-z_]\w*)\s*(?:=| TO )\s*(?P<value>.*);\Z"
 )
+_STATISTICS = _pattern(
+    rb"SELECT \* FROM pg_catalog\.(?P<name>pg_restore_(?:relation|attribute)_stats)\s*\("
+)
 _PUBLIC = _pattern(rb"CREATE SCHEMA (?P<name>public\s*;)")
 _ROLES = _pattern(
     rb"CREATE (?:POLICY .*? TO (?P<policy>"
@@ -117,6 +120,7 @@ _NO_ROLES = {b"public", b"current_user", b"current_role", b"session_user", b"use
 _OWNERS = "owners, roles and privileges"
 _TABLESPACES = "tablespaces"
 _NEWER = "settings that this version does not know"
+_STATISTICS_OF_NEWER = "statistics that this version cannot load"
 _CLUSTER = "roles, databases and subscriptions"
 _CLEANING = "removal of what a new database does not have"
 
@@ -184,7 +188,7 @@ def _cut(label: str) -> DumpError:
 class PlainFilter:
     """One dump's way through.
 
-    :param known: the names of the server's settings.
+    :param known: the names of the server's settings, and of its functions that load statistics.
     :param fresh: the database is new and empty, so that nothing can be removed from it.
     """
 
@@ -219,6 +223,8 @@ class PlainFilter:
             b"RESET": self._role,
             b"REVOKE": self._privilege,
             b"ROLLBACK": self._transaction,
+            b"SECURITY": self._security_label,
+            b"SELECT": self._select,
             b"SET": self._set,
             b"START": self._transaction,
         }
@@ -431,6 +437,16 @@ class PlainFilter:
             return self._leave_out(_CLUSTER)
         if self._fresh and not self._created:
             return self._leave_out(_CLEANING)
+        return statement
+
+    def _security_label(self, statement: bytes) -> bytes | None:
+        return self._leave_out(_OWNERS)
+
+    def _select(self, statement: bytes) -> bytes | None:
+        # pg_dump --statistics, of 18 and later.
+        found = _STATISTICS.match(statement)
+        if found is not None and found["name"].decode().lower() not in self._known:
+            return self._leave_out(_STATISTICS_OF_NEWER)
         return statement
 
     def _role(self, statement: bytes) -> bytes | None:
