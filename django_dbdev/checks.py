@@ -84,6 +84,7 @@ def _is_under_test() -> bool:
 def _alias_checks() -> Iterator[checks.CheckMessage]:
     databases = conf.databases()
     seen: set[str] = set()
+    ports: dict[int, str] = {}
     for alias, alias_settings in databases.items():
         backend = _backend(alias, databases)
         if backend is None:
@@ -101,8 +102,32 @@ def _alias_checks() -> Iterator[checks.CheckMessage]:
         seen.add(backend.server_name)
         try:
             backend.check()
+            if backend.has_server:
+                _check_port(backend, ports)
         except DbdevError as error:
             yield _error(error, "E002" if isinstance(error, SharedServerError) else "E001")
+
+
+def _check_port(backend: BaseDbdevBackend, ports: dict[int, str]) -> None:
+    """
+    :param ports: of the servers that were looked at, with an alias of each; this one's is added.
+    :raises SharedServerError: when another server has the same.
+    """
+    from .backends.server.alias import ServerAlias
+
+    if not isinstance(backend, ServerAlias):
+        return
+    alias, port = backend.alias, backend.port
+    if (other := ports.setdefault(port, alias)) != alias:
+        raise SharedServerError(
+            f"The aliases {other!r} and {alias!r} have the port {port}, and each has a server of "
+            "its own.",
+            hints=[
+                f"dbdev_init --database {alias} takes another port while the other server runs"
+                if backend.is_movable(backend.dbsettings)
+                else f"set another PORT in DATABASES[{alias!r}]"
+            ],
+        )
 
 
 def _error(error: DbdevError, number: str) -> checks.Error:

@@ -18,6 +18,10 @@ DATABASES["reporting"] = {**DBSETTINGS, "NAME": "reporting"}
 """
 
 
+MYSQL = """
+from django_dbdev.backends import mysql
+DATABASES["old"] = {**mysql.DBSETTINGS}
+"""
 RESERVED = "[tool.django_dbdev.postgresql]\nsettings = { port = 5432 }\n"
 
 
@@ -48,6 +52,7 @@ DATABASES["old"] = {"ENGINE": "django.db.backends.dummy", "HOST": "db.example.co
         ("E001", OTHER, RESERVED),
         ("E001", "DATABASES['default']['PASSWORD'] = ''", ""),
         ("E002", OTHER + "DATABASES['reporting']['PASSWORD'] = 'another'", ""),
+        ("E002", MYSQL + "DATABASES['old']['PORT'] = DATABASES['default']['PORT']", ""),
         ("W002", "DATABASES['default'] = {**DBSETTINGS, 'HOST': ''}", ""),
         ("W002", "DATABASES['default'] = {**DBSETTINGS, 'HOST': 'db.example.com'}", ""),
         ("W003", "DEBUG = False", ""),

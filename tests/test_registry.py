@@ -85,3 +85,6 @@ def test_aliases_share_a_server_by_backend_host_and_port() -> None:
     assert server.aliases == ("default", "archive")
     assert registry.server_of("reporting", databases).name == "PostgresBackend-reporting"
     assert registry.server_of("legacy", databases).name == "OracleBackend"
+    # The driver's own port where none is named.
+    databases["reporting"]["PORT"], databases["archive"]["PORT"] = "", 5432
+    assert registry.server_of("archive", databases).aliases == ("reporting", "archive")

@@ -93,6 +93,11 @@ class ServerAlias(BaseDbdevBackend, ABC):
             hints=["give an alias with a pin of its own another PORT in DATABASES"],
         )
 
+    @classmethod
+    def place(cls, settings: Mapping[str, Any]) -> tuple[str, str]:
+        host, port = super().place(settings)
+        return host, port or str(cls.default_port)
+
     @property
     def port(self) -> int:
         """The port in DATABASES; the driver's default where it is empty."""
