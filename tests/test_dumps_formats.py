@@ -25,6 +25,8 @@ from django_dbdev.backups.dumps import (
 )
 from django_dbdev.exceptions import DumpError
 
+#: Of no process: Linux and macOS give smaller ones.
+GONE = 99_999_999
 SQL = b"-- a dump\nSELECT 'd\xc3\xa4mpfe';\n" * 5000
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
@@ -206,7 +208,7 @@ def test_a_file_is_replaced_when_the_new_one_is_whole(tmp_path: Path) -> None:
     with pytest.raises(UnicodeEncodeError), replaced(file) as temporary:
         temporary.write_text("half \udcff")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
-    (tmp_path / ".dump.sql.4711.unfinished").write_text("of a killed command")
+    (tmp_path / f".dump.sql.{GONE}.unfinished").write_text("of a killed command")
     with replaced(file) as temporary:
         temporary.write_text("new")
         assert file.read_text() == "old"
@@ -256,6 +258,27 @@ def test_a_folder_takes_the_place_of_another(tmp_path: Path) -> None:
         temporary.mkdir()
         (temporary / "new").touch()
     assert [path.name for path in tmp_path.rglob("*")] == ["dump.dir", "new"]
+
+
+def test_a_folder_comes_back_that_a_killed_command_had_moved_aside(tmp_path: Path) -> None:
+    target = tmp_path / "dump.dir"
+    old = tmp_path / f".dump.dir.{GONE}.old.unfinished"
+    for folder in (old, tmp_path / f".dump.dir.{GONE}.unfinished"):
+        folder.mkdir()
+    (old / "toc.dat").write_text("old")
+    with pytest.raises(ZeroDivisionError), replaced(target):
+        assert 1 / 0
+    assert (target / "toc.dat").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["dump.dir"]
+
+
+def test_what_another_command_writes_stays(tmp_path: Path) -> None:
+    others = [f".dump.sql.{os.getppid()}.unfinished", f".dump.sql.gz.{GONE}.unfinished"]
+    for name in others:
+        (tmp_path / name).touch()
+    with replaced(tmp_path / "dump.sql") as temporary:
+        temporary.touch()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*others, "dump.sql"]
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:

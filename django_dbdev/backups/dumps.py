@@ -6,7 +6,6 @@ from its name. What a format means to an engine is the backends' business.
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 import shutil
@@ -20,6 +19,7 @@ from typing import IO, Any, Protocol
 
 from .. import conf
 from ..exceptions import DumpError
+from ..records import is_alive
 
 #: Bytes that are read at a time: compressed ones, and plain ones, which only pass through.
 _CHUNK = 128 * 1024
@@ -497,8 +497,7 @@ def replaced(path: Path) -> Iterator[Path]:
     What ``path`` was stays as it is when the block fails. What is written has to be on disk
     when the block ends.
     """
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*{_UNFINISHED}"):
-        _remove(left)
+    _clear_up(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{_UNFINISHED}")
     try:
         yield temporary
@@ -513,6 +512,19 @@ def replaced(path: Path) -> Iterator[Path]:
         raise DumpError(f"{path} cannot be written: {error.strerror}.") from error
     finally:
         _remove(temporary)
+
+
+def _clear_up(path: Path) -> None:
+    """Remove what killed commands left of ``path``; a folder that they moved aside comes back."""
+    left = re.compile(rf"\.{re.escape(path.name)}\.(\d+)(\.old)?{re.escape(_UNFINISHED)}")
+    for entry in sorted(path.parent.glob(f".*{_UNFINISHED}")):
+        found = left.fullmatch(entry.name)
+        if found is None or is_alive(int(found[1])):
+            continue
+        if found[2] and not os.path.lexists(path):
+            entry.rename(path)
+        else:
+            _remove(entry)
 
 
 def _remove(path: Path) -> None:
