@@ -53,7 +53,8 @@ class DbdevError(Exception):
         lines = [self.message]
         if self.log_tail:
             lines += [f"  {line}" for line in self.log_tail.splitlines()]
-        if self.log is not None:
+        # That of a server which was only for the work that failed is gone with it.
+        if self.log is not None and self.log.exists():
             lines.append(f"log: {self.log}")
         lines += [f"hint: {hint}" for hint in self.hints]
         return "\n".join(lines)

@@ -112,6 +112,15 @@ def test_init_after_one_that_failed_starts_clean(new_project: ProjectFactory) ->
     assert project.query("SELECT 1") == [(1,)]
 
 
+def test_no_log_is_named_that_is_gone(new_project: ProjectFactory, fresh_store: Path) -> None:
+    """The server that makes the pristine cluster has one in a folder that is removed."""
+    project = new_project(pin=BROKEN_PIN, store=fresh_store)
+    failed = project.manage("dbdev_init").failed(4).err
+    assert 'unrecognized configuration parameter "no_such_setting"' in failed
+    named = [line.removeprefix("log: ") for line in failed.splitlines() if line.startswith("log: ")]
+    assert [log for log in named if not Path(log).exists()] == []
+
+
 def test_init_after_a_failed_initdb_starts_clean(new_project: ProjectFactory) -> None:
     project = new_project(settings='DBDEV_POSTGRES_CREATEDB_LOCALE = "xx_YY.UTF-8"')
     failed = project.manage("dbdev_init").failed(2)

@@ -93,13 +93,10 @@ def _move(backend: ServerBackend, old: Toolchain, new: Toolchain) -> Path:
         _describe(backend, kept, old)
         step("upgrade:described")
         exchange(datadir, target, kept)
-    except BaseException as error:
+    except BaseException:
         # It says where the old data is.
         backend.mend()
         discard(work)
-        if isinstance(error, DbdevError) and error.log and not error.log.exists():
-            # That of a server which the upgrade had for itself; its end is told.
-            error.log = None
         _restart(backend, old, server is not None)
         raise
     discard(work)
