@@ -149,6 +149,19 @@ def test_what_is_no_dump(tmp_path: Path, content: bytes, problem: str) -> None:
         read(file)
 
 
+def test_text_may_hold_any_character_but_zero(tmp_path: Path) -> None:
+    """PostgreSQL and SQLite store them, and dumps have them as they are."""
+    file = tmp_path / "dump.sql"
+    text = "".join(map(chr, range(1, 0x180)))
+    file.write_text(f"INSERT INTO t VALUES ('{text}');\n", "utf-8", newline="")
+    with opened(str(file), io.BytesIO()) as dump:
+        assert dump.format is Format.PLAIN
+    for content in (b"\1\2SELECT 1;", b"SELECT 'some text that goes on'\0;"):
+        file.write_bytes(content)
+        with pytest.raises(DumpError, match="neither text"), opened(str(file), io.BytesIO()):
+            pass
+
+
 def test_what_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(DumpError, match="There is no file"):
         read(tmp_path / "missing")

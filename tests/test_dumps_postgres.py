@@ -36,7 +36,7 @@ CREATE FUNCTION titles() RETURNS text LANGUAGE sql AS
 CREATE VIEW cheap AS SELECT * FROM book WHERE price < 5;
 INSERT INTO shelf (name) SELECT 'shelf ' || n FROM generate_series(1, 20) n;
 INSERT INTO book (shelf_id, title, price)
-    SELECT 1 + n % 20, E'\\.\n\t' || chr(228) || n, n % 10 FROM generate_series(1, 2000) n;
+    SELECT 1 + n % 20, E'\\.\n\t\x01' || chr(228) || n, n % 10 FROM generate_series(1, 2000) n;
 INSERT INTO book (shelf_id) VALUES (1);
 SELECT lo_from_bytea(4711, 'large');
 """

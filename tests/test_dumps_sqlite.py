@@ -32,7 +32,7 @@ CREATE INDEX titles ON book ("the; title");
 CREATE TRIGGER t AFTER INSERT ON shelf BEGIN UPDATE shelf SET name = name; DELETE FROM book; END;
 INSERT INTO shelf (name) VALUES ('a;b'), ('line
 break; -- no comment'), ('it''s');
-INSERT INTO book VALUES (1, 2, 'ä');
+INSERT INTO book VALUES (1, 2, 'ä\x01\x1f\x7f');
 """
 
 

@@ -140,9 +140,10 @@ _OTHERS = (
     (b"\x7fELF", "a program"),
 )
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
-#: Control characters that text may have: tab, line feed, vertical tab, form feed, return, escape.
-_TEXT_CONTROLS = frozenset(b"\t\n\v\f\r\x1b\x08")
-_NOT_TEXT = bytes(code for code in range(32) if code not in _TEXT_CONTROLS)
+#: What no dump in text begins with. Further on it has whatever characters the database has, but
+#: for zero, which no engine's dumps have as it is.
+_NOT_AT_FIRST = frozenset(range(32)) - set(b"\t\n\v\f\r")
+_FIRST = 16
 
 
 def compression_of(head: bytes) -> Compression | None:
@@ -171,7 +172,7 @@ def format_of(head: bytes) -> Format:
             "it is text in UTF-16, as PowerShell's > writes it",
             hints=["write the dump with pg_dump's own option --file, or convert it to UTF-8"],
         )
-    if len(head.translate(None, _NOT_TEXT)) < len(head):
+    if b"\0" in head or not _NOT_AT_FIRST.isdisjoint(head[:_FIRST]):
         raise DumpError(
             "it is neither text nor anything that pg_dump writes",
             hints=[_READABLE],
