@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from .exceptions import ConfigurationError, PinError
+from .ownership import owner_of, planted_by
 from .pins import TABLE, Pins, parse_pins
 from .records import recorded_ports
 
@@ -75,6 +76,9 @@ def project_root() -> tuple[Path, bool]:
     that has a manage.py. Where none has, as above an installed package, the same from the
     running manage.py, else from the working directory. ``DBDEV_PROJECT_ROOT`` in the
     environment overrides.
+
+    What another account has put into a folder that everybody can write to, such as /tmp above
+    the project, is passed over: pins decide what is run.
     """
     if chosen := os.environ.get("DBDEV_PROJECT_ROOT"):
         return Path(chosen).resolve(), True
@@ -100,13 +104,14 @@ def _starts() -> Iterator[Path]:
 @lru_cache(maxsize=8)
 def _find_root(start: Path) -> Path | None:
     candidates: dict[str, Path] = {}
+    ours = owner_of(start)
     for folder in (start, *start.parents):
-        pyproject = folder / "pyproject.toml"
-        if pyproject.is_file():
+        pyproject, manage = folder / "pyproject.toml", folder / "manage.py"
+        if pyproject.is_file() and planted_by(pyproject, ours) is None:
             if TABLE.encode() in pyproject.read_bytes():
                 return folder
             candidates.setdefault("pyproject", folder)
-        if (folder / "manage.py").is_file():
+        if manage.is_file() and planted_by(manage, ours) is None:
             candidates.setdefault("manage", folder)
         if (folder / ".git").exists():
             break
@@ -170,6 +175,14 @@ def tempdata() -> Path:
     chosen = os.environ.get("DBDEV_DATADIR") or setting("DBDEV_DATADIR") or DEFAULT_TEMPDATA
     # Not resolved: a link in the path is the user's own choice of a place.
     return Path(os.path.abspath(project_root()[0] / _as_path("DBDEV_DATADIR", chosen)))
+
+
+def recorded() -> dict[str, int]:
+    """Ports that init recorded, by server; none where another may have planted what is there."""
+    folder = tempdata()
+    if planted_by(folder, owner_of(project_root()[0])) is not None:
+        return {}
+    return recorded_ports(folder)
 
 
 def path_setting(name: str) -> Path | None:
@@ -241,8 +254,8 @@ def default_port(engine: str, server: str) -> int:
         if explicit is not None:
             return explicit
     with suppress(ConfigurationError):
-        if recorded := recorded_ports(tempdata()).get(server):
-            return RecordedPort(recorded)
+        if port := recorded().get(server):
+            return RecordedPort(port)
     return derived_port(engine)
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from . import conf
 from .exceptions import ConfigurationError
-from .records import recorded_ports
 from .registry import backendregistry
 from .reporting import SILENT, Reporter
 
@@ -69,7 +68,7 @@ def use_recorded_ports() -> None:
 
     :raises ConfigurationError: when the pins or a setting are malformed.
     """
-    recorded = recorded_ports(conf.tempdata())
+    recorded = conf.recorded()
     if not recorded:
         return
     from .backends.server.alias import ServerAlias

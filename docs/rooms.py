@@ -24,6 +24,7 @@ TOLD = {
     "conf": "settings, environment, pyproject.toml",
     "pins": "what is asked for",
     "records": "atomic writes",
+    "ownership": "what is planted",
     "reporting": "telling without printing",
     "invocation": "how we were called",
     "exceptions": "what went wrong",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,34 @@ def test_settings_in_an_installed_package(place: Path, monkeypatch: pytest.Monke
     (place / "installed" / "pyproject.toml").touch()
     conf._find_root.cache_clear()
     assert conf.project_root() == (place / "installed", True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another")
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_what_another_has_planted_above_a_project_is_passed_over(tmp_path: Path, kind: str) -> None:
+    """Pins decide what is run, and everybody can write to a folder such as /tmp."""
+    (tmp_path / ".git").mkdir()
+    project = tmp_path / "open" / "project"
+    project.mkdir(parents=True)
+    project.parent.chmod(0o1777)
+    (project / "manage.py").touch()
+    (tmp_path / "ours.toml").write_text("[tool.django_dbdev]\n")
+    planted = project.parent / "pyproject.toml"
+    if kind == "file":
+        planted.write_text("[tool.django_dbdev]\n")
+    else:
+        planted.symlink_to(tmp_path / "ours.toml")
+
+    def root() -> Path | None:
+        conf._find_root.cache_clear()
+        return conf._find_root(project)
+
+    assert root() == project.parent
+    os.lchown(planted, 1, 1)
+    assert root() == project
+    (project / "manage.py").rename(project.parent / "manage.py")
+    os.chown(project.parent / "manage.py", 1, 1)
+    assert root() is None
+    # Whose settings are run may say where the project is.
+    os.chown(project, 1, 1)
+    assert root() == project.parent

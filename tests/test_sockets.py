@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from django_dbdev.exceptions import ServerError
+from django_dbdev.ownership import refuse_planted
 from django_dbdev.process import sockets
-from django_dbdev.process.ownership import refuse_planted
 from django_dbdev.process.privileges import Identity, acting_as, dedicated_identity
 from django_dbdev.process.sockets import MAX_PATH, make_private, socket_directory
 from tests.conftest import ProjectFactory
@@ -300,8 +300,10 @@ def test_a_server_in_a_project_with_an_awkward_path(
     ("place", "kind"),
     [("DBDEV_DATADIR", "folder"), ("DBDEV_DATADIR", "link"), ("DBDEV_STORE", "folder")],
 )
+# Root becomes an account in its own project; it has a name, and nobody's uid means nothing.
+@pytest.mark.parametrize("uid", [NOBODY, 1])
 def test_state_that_another_may_have_planted_is_refused(
-    shared: Path, new_project: ProjectFactory, place: str, kind: str
+    shared: Path, new_project: ProjectFactory, place: str, kind: str, uid: int
 ) -> None:
     """Programs would be run from there."""
     project = new_project()
@@ -310,12 +312,29 @@ def test_state_that_another_may_have_planted_is_refused(
         planted.mkdir(mode=0o777)
     else:
         planted.symlink_to(project.root)
-    os.lchown(planted, NOBODY, NOBODY)
-    refused = f"{planted} belongs to somebody else (uid {NOBODY})"
+    os.lchown(planted, uid, uid)
+    refused = f"{planted} belongs to somebody else (uid {uid})"
     given: Any = {place: str(planted)}
     assert refused in project.manage("dbdev_init", **given).failed(2).err
     assert refused in project.manage("dbdev_serverinfo", **given).ok().out
     assert kind == "link" or list(planted.iterdir()) == []
+
+
+@root
+def test_ports_that_another_may_have_recorded_are_not_believed(
+    shared: Path, new_project: ProjectFactory
+) -> None:
+    """Django would log in there."""
+    project = new_project()
+    planted = shared / "planted"
+    planted.mkdir()
+    (planted / "servers.json").write_text('{"ports": {"PostgresBackend": 30000}}')
+    given: Any = {"DBDEV_DATADIR": str(planted)}
+    script = "from django.conf import settings; print(settings.DATABASES['default']['PORT'])"
+    command = ("shell", "--no-imports", "-c", script)
+    assert project.manage(*command, **given).ok().out == "30000\n"
+    os.chown(planted, 1, 1)
+    assert project.manage(*command, **given).ok().out != "30000\n"
 
 
 @root

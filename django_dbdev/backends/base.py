@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import conf
-from ..process.ownership import refuse_planted
+from ..ownership import refuse_planted
 from ..records import write_atomically
 from ..reporting import SILENT, Reporter
 

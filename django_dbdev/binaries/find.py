@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 
 from .. import conf
 from ..exceptions import LockError, NoToolchainError, ToolchainError
+from ..ownership import refuse_planted
 from ..pins import CHANNEL, Requirement
-from ..process.ownership import refuse_planted
 from ..records import parse_json, write_atomically
 from ..reporting import SILENT, Reporter
 from .engines import Engine, get_engine

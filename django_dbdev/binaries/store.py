@@ -32,8 +32,8 @@ from pathlib import Path
 from typing import Any
 
 from ..exceptions import ToolchainError
+from ..ownership import refuse_planted
 from ..process.locking import exclusive
-from ..process.ownership import refuse_planted
 from ..records import is_alive, parse_json, temporary_name, write_atomically
 from ..reporting import SILENT, Reporter
 
