@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -91,6 +92,7 @@ def test_a_file_that_nobody_edited_follows_the_pins(project: Project) -> None:
     assert "# postgresql 18\n" in flake.read_text()
     project.pin(
         '[tool.django_dbdev.postgresql]\nversion = ">=16.13,<18"\nextensions = ["pg_trgm"]\n'
+        '[build-system]\nrequires = ["hatchling"]\n'
         '[project]\nname = "shop"\nrequires-python = ">=3.12"\n'
     )
     shown = project.manage("dbdev_generate", "nix", "--check").failed(1).out
@@ -99,6 +101,18 @@ def test_a_file_that_nobody_edited_follows_the_pins(project: Project) -> None:
     project.manage("dbdev_generate", "nix").ok()
     assert "python = pkgs.python312;" in flake.read_text()
     assert "pip install -e ." in generated(project, "github").read_text()
+
+
+BUILT = "[build-system]\nrequires = ['hatchling']\n"
+EXTRAS = (
+    "[project]\nname = 'my-shop'\ndependencies = ['Django>=5.2']\n"
+    "[project.optional-dependencies]\ndocs = ['sphinx']\ntest = ['pytest_django>=4']\n"
+    "dev = ['django_dbdev', 'my_shop[test]']\n"
+)
+GROUPS = (
+    "[project]\nname = 'x'\ndependencies = ['Django']\n[dependency-groups]\n"
+    "lint = ['ruff']\ndev = ['pytest-django', {include-group = 'lint'}]\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -110,21 +124,16 @@ def test_a_file_that_nobody_edited_follows_the_pins(project: Project) -> None:
             {"requirements.txt": "Django\n", "requirements-dev.txt": "pytest-django==4.11\n"},
             "-r requirements.txt -r requirements-dev.txt",
         ),
-        ({"pyproject.toml": "[project]\nname = 'x'\n"}, "-e . pytest pytest-django"),
+        ({"pyproject.toml": f"{BUILT}[project]\nname = 'x'\n"}, "-e . pytest pytest-django"),
+        ({"pyproject.toml": f"{BUILT}{EXTRAS}"}, "-e '.[test,dev]'"),
+        ({"pyproject.toml": f"{BUILT}{GROUPS}"}, "-e . --group=dev"),
+        # What does not say how it is built is an application, of several packages mostly.
         (
-            {
-                "pyproject.toml": "[project]\nname = 'x'\n[project.optional-dependencies]\n"
-                "docs = ['sphinx']\ntest = ['pytest_django>=4']\ndev = ['django_dbdev']\n"
-            },
-            "-e '.[test,dev]'",
+            {"pyproject.toml": "[project]\nname = 'x'\n"},
+            "django_dbdev 'psycopg[binary]' pytest pytest-django",
         ),
-        (
-            {
-                "pyproject.toml": "[project]\nname = 'x'\n[dependency-groups]\n"
-                "lint = ['ruff']\ndev = ['pytest-django', {include-group = 'lint'}]\n"
-            },
-            "-e . --group=dev",
-        ),
+        ({"pyproject.toml": EXTRAS}, "'Django>=5.2' 'pytest_django>=4' django_dbdev"),
+        ({"pyproject.toml": GROUPS}, "Django --group=dev"),
     ],
 )
 def test_pytest_is_installed_where_it_runs_the_tests(
@@ -203,18 +212,36 @@ def test_every_server_is_initialised(new_project: ProjectFactory) -> None:
     assert container["postCreateCommand"].endswith(f"{ours[0]} && {reporting}")
 
 
+@pytest.mark.parametrize(
+    ("settings", "option"),
+    [
+        ('DATABASES["other"] = {"ENGINE": "django.db.backends.oracle", "NAME": "x"}', ""),
+        ('DATABASES["other"] = {**DBSETTINGS, "HOST": "db.example.com"}', ""),
+        ('DATABASES = {"default": {}, "app": DBSETTINGS}', " --database app"),
+    ],
+)
+def test_servers_of_somebody_else_are_not_initialised(
+    new_project: ProjectFactory, settings: str, option: str
+) -> None:
+    project = new_project(settings=settings)
+    _, *rest, _ = steps(generated(project, "gitlab"), "pip")
+    assert rest == [f"python manage.py dbdev_init --locked{option}"]
+
+
 def test_a_project_within_a_repository(new_project: ProjectFactory) -> None:
-    project = new_project("repository/back end")
+    project = new_project("repository/it's: back end")
     repository = project.root.parent
     (repository / ".git").mkdir()
     project.manage("dbdev_generate", "github").ok()
     project.manage("dbdev_generate", "gitlab").ok()
     workflow = repository / ".github" / "workflows" / "dbdev.yml"
     content = YAML(typ="safe").load(workflow.read_text())
-    assert content["defaults"]["run"]["working-directory"] == "back end"
-    assert "hashFiles('back end/dbdev.lock')" in workflow.read_text()
-    assert "back end/dbdev_tempdata/*.log" in workflow.read_text()
-    assert steps(repository / ".gitlab-ci.yml", "pip")[0] == "cd 'back end'"
+    assert content["defaults"]["run"]["working-directory"] == "it's: back end"
+    (cache,) = (s for s in content["jobs"]["pip"]["steps"] if "cache" in s.get("uses", ""))
+    assert "hashFiles('it''s: back end/dbdev.lock')" in cache["with"]["key"]
+    assert "it's: back end/dbdev_tempdata/*.log" in workflow.read_text()
+    enter = steps(repository / ".gitlab-ci.yml", "pip")[0]
+    assert shlex.split(enter) == ["cd", "it's: back end"]
 
 
 def test_direnv_loads_what_there_is(project: Project) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,11 @@ def _table(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _install(root: Path, pyproject: Mapping[str, Any], pytest: bool) -> tuple[str, ...]:
-    """Requirements files, else the project with what its tests need, and pytest in any case."""
+    """Requirements files, else the project with what its tests need, and pytest in any case.
+
+    Of a project that does not say how it is built, what it depends on: pip would look for the one
+    package that it has, and Django projects have several.
+    """
     files = [name for name in _REQUIREMENTS if (root / name).is_file()]
     project = _table(pyproject, "project")
     if files:
@@ -88,16 +92,38 @@ def _install(root: Path, pyproject: Mapping[str, Any], pytest: bool) -> tuple[st
     elif project:
         extras = _table(project, "optional-dependencies")
         groups = _table(pyproject, "dependency-groups")
-        chosen = ",".join(name for name in _FOR_TESTS if name in extras)
-        arguments = ["-e", f".[{chosen}]" if chosen else "."]
+        wanted = _texts(project.get("dependencies"), *map(extras.get, _FOR_TESTS))
+        named = [*wanted, *_texts(*map(groups.get, _FOR_TESTS))]
+        if "build-system" in pyproject:
+            chosen = ",".join(name for name in _FOR_TESTS if name in extras)
+            arguments = ["-e", f".[{chosen}]" if chosen else "."]
+        else:
+            arguments = list(dict.fromkeys(_others(wanted, str(project.get("name")))))
         arguments += [f"--group={name}" for name in _FOR_TESTS if name in groups]
-        lists = [project.get("dependencies"), *map(extras.get, _FOR_TESTS)]
-        lists += map(groups.get, _FOR_TESTS)
-        named = [str(each) for several in lists if several for each in several]
     else:
+        return ()
+    if not arguments:
         return ()
     missing = pytest and not _HAS_PYTEST.search("\n".join(named))
     return (*arguments, *(PYTEST if missing else ()))
+
+
+def _texts(*lists: object) -> list[str]:
+    return [str(each) for several in lists if isinstance(several, list) for each in several]
+
+
+def _others(requirements: Iterable[str], own: str) -> Iterator[str]:
+    """Without the project itself, whose extras name each other by it."""
+    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.utils import canonicalize_name
+
+    for text in requirements:
+        try:
+            name = Requirement(text).name
+        except InvalidRequirement:
+            continue
+        if canonicalize_name(name) != canonicalize_name(own):
+            yield text
 
 
 def _python(root: Path, pyproject: Mapping[str, Any]) -> str:

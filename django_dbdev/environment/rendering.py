@@ -121,6 +121,7 @@ def _environment() -> Environment:
     )
     environment.filters["nix_string"] = nix_string
     environment.filters["yaml_string"] = json.dumps
+    environment.filters["expression_string"] = expression_string
     return environment
 
 
@@ -128,6 +129,11 @@ def nix_string(text: str) -> str:
     """A string of the Nix language."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("${", "\\${")
     return f'"{escaped}"'
+
+
+def expression_string(text: str) -> str:
+    """A string in an expression of GitHub's."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def get_kind(name: str) -> Kind:

@@ -5,6 +5,7 @@ import time
 from argparse import ArgumentParser
 from pathlib import Path
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 from django.db import connections
 
@@ -13,7 +14,6 @@ from ...environment.files import plan, write
 from ...environment.layout import read_layout, repository_of
 from ...environment.model import Database, Model, build_model
 from ...environment.rendering import KINDS
-from ...registry import backendregistry
 from ...reporting import seconds
 from ._base import BaseDbdevCommand
 
@@ -22,6 +22,7 @@ class Command(BaseDbdevCommand):
     help = (
         "Write files that give colleagues and CI the pinned servers: Nix, direnv, CI, containers."
     )
+    default_alias = None
     prints_result = True
 
     def add_extra_arguments(self, parser: ArgumentParser) -> None:
@@ -87,13 +88,18 @@ class Command(BaseDbdevCommand):
         )
 
     def _databases(self) -> list[Database]:
-        """One alias for each server with programs that are pinned, "default" first."""
-        settings = conf.databases()
-        found: dict[str, Database] = {}
-        for alias in sorted(settings, key=lambda name: name != "default"):
-            if backendregistry.for_engine(settings[alias]["ENGINE"]).has_lock:
-                server = backendregistry.server_of(alias, settings)
-                driver = getattr(connections[alias], "Database", None)
-                name = getattr(driver, "__name__", "")
-                found.setdefault(server.name, Database(alias, name))
-        return list(found.values())
+        """One alias for each server of this project with programs that are pinned."""
+        return [
+            Database(backend.alias, _driver(backend.alias))
+            for backend in self.dbdev_backends
+            if backend.has_lock and backend.is_here(str(backend.dbsettings.get("HOST") or ""))
+        ]
+
+
+def _driver(alias: str) -> str:
+    """The module that Django drives the alias by; empty where it is not installed."""
+    try:
+        driver = getattr(connections[alias], "Database", None)
+    except ImproperlyConfigured:
+        return ""
+    return getattr(driver, "__name__", "")
