@@ -48,7 +48,7 @@ def created(place: Place, manifest: Manifest | None) -> datetime:
     try:
         if manifest is not None:
             return datetime.fromisoformat(manifest.created).astimezone()
-    except ValueError:
+    except (ValueError, OverflowError):
         pass
     return place.created.astimezone()
 

@@ -31,6 +31,8 @@ DATA = "data"
 
 _TIME = "%Y-%m-%d_%H-%M-%S-%f"
 _FOLDER = re.compile(r"backup-(\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-\d{6})(?:\.(.+))?", re.DOTALL)
+#: Those of no backup cannot be reckoned with: in another zone, or a moment later.
+_YEARS = range(1970, 9999)
 _NAME = re.compile(r"[^\W_][\w.+@ -]*")
 
 
@@ -61,9 +63,10 @@ def place_of(directory: Path) -> Place | None:
     if match is None:
         return None
     try:
-        return Place(datetime.strptime(match[1], _TIME), directory, match[2] or "")
+        created = datetime.strptime(match[1], _TIME)
     except ValueError:
         return None
+    return Place(created, directory, match[2] or "") if created.year in _YEARS else None
 
 
 def places(root: Path) -> list[Place]:

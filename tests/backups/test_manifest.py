@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from django_dbdev.backups.listing import listed
 from django_dbdev.backups.manifest import (
     DamagedBackupError,
     FileEntry,
     Manifest,
     from_json,
     to_json,
+    write_manifest,
 )
+from django_dbdev.backups.names import new_time
 from django_dbdev.backups.snapshot import verify
 
 WHOLE = Manifest(
@@ -91,6 +95,27 @@ def test_any_value_is_read_or_refused(key: str, value: object) -> None:
 def test_any_text_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         from_json(text)
+
+
+@pytest.mark.parametrize(
+    "created",
+    ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00", "", "soon"],
+)
+def test_a_time_that_cannot_be_reckoned_with(tmp_path: Path, created: str) -> None:
+    directory = tmp_path / "backup-2026-11-22_18-16-19-477659"
+    directory.mkdir()
+    write_manifest(directory, replace(WHOLE, created=created))
+    (one,) = listed(tmp_path)
+    assert one.created.year == 2026
+
+
+@pytest.mark.parametrize("year", ["0001", "9999"])
+def test_a_folder_that_bears_such_a_time_is_no_backup(tmp_path: Path, year: str) -> None:
+    directory = tmp_path / f"backup-{year}-12-31_23-59-59-999999"
+    directory.mkdir()
+    write_manifest(directory, WHOLE)
+    assert listed(tmp_path) == []
+    assert not new_time(tmp_path).startswith(year)
 
 
 def test_a_link_in_the_place_of_a_file(tmp_path: Path) -> None:
