@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import lzma
+import os
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +19,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from django_dbdev import conf
+from django_dbdev.backends.server.accounts import NameLimits, account_of
 from django_dbdev.backups.dumps import opened
 from django_dbdev.backups.manifest import from_json
 from django_dbdev.binaries.lock import parse_lock
@@ -114,6 +116,23 @@ def test_recorded_ports(content: object) -> None:
 @given(st.text())
 def test_locks_that_are_any_text(text: str) -> None:
     assert refused_or_read(lambda: parse_lock(text, Path("dbdev.lock")), LockError) is None
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["NAME", "USER", "PASSWORD"]), SCALARS | st.binary().map(os.fsdecode)
+    ),
+    st.booleans(),
+)
+@example({"NAME": "a", "USER": "b", "PASSWORD": os.fsdecode(b"\xff")}, False)
+@example({"NAME": os.fsdecode(b"\xff"), "USER": "b", "PASSWORD": "c"}, False)
+def test_settings(settings: dict[str, object], counts_characters: bool) -> None:
+    limits = NameLimits("X", 63, 63, "characters" if counts_characters else "bytes")
+    account = refused_or_read(lambda: account_of(settings, "default", limits), ConfigurationError)
+    if account is not None:
+        # What was taken can be sent.
+        assert all(vars(account).values())
+        "".join(vars(account).values()).encode()
 
 
 HEADS = [b"", b"PGDMP", b"toc.dat\0", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd"]

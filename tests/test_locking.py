@@ -159,6 +159,12 @@ def test_programs_that_the_holder_started_do_not_hold_it(lock: Path, tmp_path: P
         os.kill(int(done.stdout), signal.SIGKILL)
 
 
+def test_whoever_bears_a_name_that_is_no_text(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["pytest", os.fsdecode(b"caf\xe9")])
+    with exclusive(lock):
+        assert lock.with_name(f"{lock.name}.holder").read_text() == f"{os.getpid()} pytest caf?\n"
+
+
 def test_its_files_are_ours_alone(lock: Path) -> None:
     before = os.umask(0)
     try:

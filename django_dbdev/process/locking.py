@@ -44,8 +44,8 @@ def exclusive(
             hints=["wait until it is done, or end that process, and run this again"],
         ) from None
     try:
-        with suppress(OSError), open(holder, "w", encoding="utf-8", opener=_private) as file:
-            file.write(f"{os.getpid()} {' '.join(sys.argv[:2])}\n")
+        with suppress(OSError), open(holder, "wb", opener=_private) as file:
+            file.write(f"{os.getpid()} {' '.join(sys.argv[:2])}\n".encode("utf-8", "replace"))
         yield
     finally:
         lock.release()
@@ -57,7 +57,7 @@ def _private(path: str, flags: int) -> int:
 
 def _describe(holder: Path) -> str:
     try:
-        pid, _, command = holder.read_text("utf-8").strip().partition(" ")
+        pid, _, command = holder.read_text("utf-8", "replace").strip().partition(" ")
     except OSError:
         return "another command"
     return f"pid {pid} ({command})"

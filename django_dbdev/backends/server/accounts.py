@@ -49,6 +49,8 @@ def account_of(settings: Mapping[str, Any], alias: str, limits: NameLimits) -> A
             )
         if not isinstance(value, str):
             raise ConfigurationError(f"{where} is {value!r}, not a string.")
+        if not _is_text(value):
+            raise ConfigurationError(f"{where} is {value!a}, which is not UTF-8 text.")
         if any(character in value for character in "\0\r\n"):
             raise ConfigurationError(
                 f"{where} contains a zero byte or a line break, which no name should have."
@@ -64,6 +66,8 @@ def account_of(settings: Mapping[str, Any], alias: str, limits: NameLimits) -> A
             f"DATABASES[{alias!r}]['PASSWORD'] is empty; over TCP the server asks for one.",
             hints=["use DBSETTINGS, or set one in settings.py"],
         )
+    if not _is_text(password):
+        raise ConfigurationError(f"DATABASES[{alias!r}]['PASSWORD'] is not UTF-8 text.")
     if any(character in password for character in "\0\r\n"):
         raise ConfigurationError(
             f"DATABASES[{alias!r}]['PASSWORD'] contains a zero byte or a line break, "
@@ -76,6 +80,15 @@ def account_of(settings: Mapping[str, Any], alias: str, limits: NameLimits) -> A
             hints=["use letters, digits and signs of ASCII"],
         )
     return Account(settings["USER"], password, settings["NAME"])
+
+
+def _is_text(value: str) -> bool:
+    """False for bytes that were none, as in an environment variable that settings.py reads."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def one_for_each_database(accounts: Sequence[Account]) -> list[Account]:
