@@ -198,12 +198,12 @@ def _merge(source: Path, target: Path, tree: Path) -> None:
     """
     if source.is_symlink() or not source.is_dir():
         return
+    if target.is_symlink() and not target.resolve().is_relative_to(tree.resolve()):
+        raise IntegrityError(f"A link of a package leads out of its tree: {target}.")
     target.mkdir(mode=0o755, exist_ok=True, parents=True)
     for entry in source.iterdir():
         there = target / entry.name
         if entry.is_dir() and not entry.is_symlink() and there.is_dir():
-            if there.is_symlink() and not there.resolve().is_relative_to(tree.resolve()):
-                raise IntegrityError(f"A link of a package leads out of its tree: {there}.")
             _merge(entry, there, tree)
         else:
             entry.rename(there)

@@ -82,15 +82,19 @@ def test_a_program_that_would_run_as_its_owner(tmp_path: Path) -> None:
     assert stat.S_IMODE((tree / "usr" / "su").stat().st_mode) == 0o755
 
 
-def test_a_link_of_one_below_which_another_would_write(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "other"), [("x", "usr/x"), ("lib", "usr/lib"), ("lib", "lib")])
+def test_a_link_of_one_below_which_another_would_write(
+    tmp_path: Path, name: str, other: str
+) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
 
     def fill(usr: Path) -> None:
-        (usr / "x").mkdir()
-        (usr / "x" / "planted").touch()
+        folder = usr.parent / other
+        folder.mkdir()
+        (folder / "planted").touch()
 
-    link = package(tmp_path, "link", lambda usr: (usr / "x").symlink_to(outside))
+    link = package(tmp_path, "link", lambda usr: (usr / name).symlink_to(outside))
     with pytest.raises(IntegrityError, match="leads out of its tree"):
         unpack(tmp_path, link, package(tmp_path, "file", fill))
     assert list(outside.iterdir()) == []
