@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from django_dbdev.binaries.providers.wheels import WHEELS, WheelProvider
 from django_dbdev.binaries.store import Store
 from django_dbdev.exceptions import ConfigurationError
 from django_dbdev.pins import Requirement
+from django_dbdev.process.privileges import acting_as
 from django_dbdev.reporting import SILENT
 
 from .broken import copy_tree
@@ -145,6 +147,17 @@ def test_a_link_on_path_leads_to_an_installation(
     folders = list(Machine(POSTGRESQL).folders())
     assert folders.count(bindir.resolve()) == 1
     assert tmp_path not in folders
+
+
+def test_a_folder_on_path_that_may_not_be_entered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after su, which leaves the PATH of the other account."""
+    monkeypatch.setenv("PATH", str(tmp_path / "closed"))
+    (tmp_path / "closed").mkdir(mode=0)
+    another = acting_as(1, 1, []) if os.geteuid() == 0 else nullcontext()
+    with another:
+        assert tmp_path not in [folder.parent for folder in Machine(POSTGRESQL).folders()]
 
 
 @pytest.mark.skipif(not DEBIANS.is_dir(), reason="no PostgreSQL from Debian on this machine")

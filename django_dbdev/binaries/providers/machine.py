@@ -76,7 +76,8 @@ class Machine:
         """Where the server program is, or would be."""
         others = self.engine.other_names.get(self.engine.server, ())
         there = (folder / name for name in (self.engine.server, *others))
-        return next((path for path in there if path.exists()), folder / self.engine.server)
+        # Not Path.exists, which raises where the folder may not be entered: su leaves root's PATH.
+        return next((path for path in there if os.path.exists(path)), folder / self.engine.server)
 
     def _toolchain(self, folder: Path, version: str, requirement: Requirement) -> Toolchain:
         programs = list_programs(self.engine, folder)
