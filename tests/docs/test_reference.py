@@ -48,6 +48,7 @@ def variables() -> set[str]:
         and re.fullmatch(r"DBDEV_[A-Z_]+[A-Z]", node.value)
     }
     found |= {engine.bindir_variable for engine in ENGINES.values()}
+    found |= {engine.provider_variable for engine in ENGINES.values()}
     found |= {conf.port_variable(family) for family in conf.FALLBACK_PORTS}
     return found | {"DBDEV_LOCKED", "DBDEV_OFFLINE"}
 
@@ -151,7 +152,7 @@ def test_lock_keys() -> None:
         key.value
         for function in ast.walk(code)
         if isinstance(function, ast.FunctionDef)
-        and function.name in ("to_json", "_engine_table", "_package_table")
+        and function.name in ("to_json", "_engine_table", "_package_table", "_system_table")
         for node in ast.walk(function)
         if isinstance(node, ast.Dict)
         for key in node.keys
@@ -159,6 +160,24 @@ def test_lock_keys() -> None:
     }
     assert written
     assert not {key for key in written if f"``{key!s}``" not in page}
+
+
+@pytest.mark.parametrize(
+    ("link", "problem"),
+    [
+        ('<a href="other.html#there">', ""),
+        ('<a href="https://example.com/">', ""),
+        ('<a href="gone.html">', "no such file"),
+        ('<a href="other.html#gone">', "no such anchor"),
+        ('<img src="gone.svg">', "no such file"),
+        ('<script src="https://example.com/x.js">', "loads"),
+    ],
+)
+def test_links_are_looked_at(tmp_path: Path, link: str, problem: str) -> None:
+    (tmp_path / "index.html").write_text(link)
+    (tmp_path / "other.html").write_text('<h1 id="there">')
+    found: list[str] = import_module("check_links").problems(tmp_path)
+    assert [problem in each for each in found] == ([True] if problem else [])
 
 
 def test_the_picture_of_the_rooms_is_that_of_the_contract() -> None:
