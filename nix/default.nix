@@ -8,18 +8,30 @@ let
     mysql = import ./mysql.nix;
   };
 
+  isPackage = given: given ? outPath || given ? type;
+
   # A package that is passed: for each engine by its name, or one for the only engine.
   packageFor =
     requirements: package: name:
-    if package == null || !(package ? outPath || package ? type) then
+    if package == null || !(isPackage package) then
       (if package == null then { } else package).${name} or null
     else if builtins.length (builtins.attrNames requirements) == 1 then
       package
     else
       throw "django_dbdev: this project has several engines. Say which one the package is for: { package.${name} = …; }.";
 
-  # What a project asks for, by engine; engines of custom backends are their own affair.
-  requirements = src: builtins.intersectAttrs engines (import ./project.nix src);
+  # What a project asks for, by engine, and what an alias has differently; engines of custom
+  # backends are their own affair, and sqlite has no programs.
+  requirements =
+    src:
+    let
+      asked = import ./project.nix src;
+      known = builtins.intersectAttrs engines;
+    in
+    {
+      engines = known asked.engines;
+      databases = builtins.mapAttrs (_: known) asked.databases;
+    };
 
   # { postgresql = { package, provider, version, bindir, … }; … }
   programs =
@@ -29,7 +41,7 @@ let
       package ? null,
     }:
     let
-      asked = requirements src;
+      asked = (requirements src).engines;
     in
     builtins.mapAttrs (
       name: requirement:
@@ -40,6 +52,39 @@ let
       }
     ) asked;
 
+  # The same of aliases with a pin of their own, by "ALIAS.ENGINE"; a package is passed for one by
+  # that name.
+  programsOfAliases =
+    {
+      pkgs,
+      src,
+      package ? null,
+    }:
+    builtins.listToAttrs (
+      builtins.concatLists (
+        builtins.attrValues (
+          builtins.mapAttrs (
+            alias: asked:
+            map (
+              name:
+              let
+                argument = "${alias}.${name}";
+              in
+              {
+                name = argument;
+                value = import ./programs.nix {
+                  inherit pkgs alias;
+                  engine = engines.${name};
+                  requirement = asked.${name};
+                  package = if isPackage package then null else package.${argument} or null;
+                };
+              }
+            ) (builtins.attrNames asked)
+          ) (requirements src).databases
+        )
+      )
+    );
+
   # What tells django_dbdev where the programs are: absolute paths in the store, and nothing that
   # depends on where the project lies.
   environmentOf =
@@ -49,19 +94,25 @@ let
       all
       // one.environment
       // {
-        "DBDEV_${one.variable}_BINDIR" = one.bindir;
-        "DBDEV_${one.variable}_VERSION" = one.version;
-        "DBDEV_${one.variable}_PROVIDER" = one.provider;
+        "DBDEV_${one.variable}_BINDIR${one.suffix}" = one.bindir;
+        "DBDEV_${one.variable}_VERSION${one.suffix}" = one.version;
+        "DBDEV_${one.variable}_PROVIDER${one.suffix}" = one.provider;
       }
     ) { } (builtins.attrValues found);
+
+  environment = arguments: environmentOf (programs arguments // programsOfAliases arguments);
 
   # django_dbdev for a set of Python packages such as pkgs.python3Packages.
   pythonPackage = import ./python-package.nix;
 in
 {
-  inherit engines programs pythonPackage;
-
-  environment = arguments: environmentOf (programs arguments);
+  inherit
+    engines
+    environment
+    programs
+    programsOfAliases
+    pythonPackage
+    ;
 
   # A check for each engine of a project: it runs the very programs that the shell would have.
   checks =
@@ -80,7 +131,7 @@ in
         inherit (requirement) extensions;
         programs = found.${name};
       }
-    ) (requirements src);
+    ) (requirements src).engines;
 
   # pkgs.mkShell with a project's programs on PATH and in the environment. Everything that is not
   # named here is handed on to pkgs.mkShell.
@@ -98,10 +149,10 @@ in
       ...
     }@arguments:
     let
-      found = programs { inherit pkgs src package; };
+      own = { inherit pkgs src package; };
     in
     pkgs.mkShell (
-      environmentOf found
+      environment own
       // builtins.removeAttrs arguments [
         "pkgs"
         "src"
@@ -111,7 +162,8 @@ in
       ]
       // {
         packages =
-          map (one: one.package) (builtins.attrValues found)
+          # Those of aliases are not on PATH: the engine's own would not be found behind them.
+          map (one: one.package) (builtins.attrValues (programs own))
           ++ (
             if python == null then
               [ ]

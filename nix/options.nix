@@ -14,7 +14,7 @@
     type = lib.types.nullOr (lib.types.either lib.types.package (lib.types.attrsOf lib.types.package));
     default = null;
     example = lib.literalExpression "pkgs.postgresql_16";
-    description = "A package in place of the one that is found; by engine, where there are several.";
+    description = "A package in place of the one that is found; by engine, where there are several, and for an alias with a pin of its own by \"ALIAS.ENGINE\".";
   };
   programs = lib.mkOption {
     type = lib.types.attrsOf lib.types.raw;

@@ -11,8 +11,26 @@
   engine,
   requirement,
   package ? null,
+  # Of a pin of its own.
+  alias ? null,
 }:
 let
+  argument = "mkShell { package.${
+    if alias == null then engine.name else builtins.toJSON "${alias}.${engine.name}"
+  } = …; }";
+
+  # Letters and digits, the letters capital, and "_" in the place of anything else.
+  inVariable =
+    text:
+    let
+      small = letters "abcdefghijklmnopqrstuvwxyz";
+      capital = letters "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+      plain = map (c: if builtins.match "[A-Za-z0-9]" c == null then "_" else c) (letters text);
+    in
+    builtins.replaceStrings small capital (builtins.concatStringsSep "" plain);
+
+  letters = text: builtins.genList (i: builtins.substring i 1 text) (builtins.stringLength text);
+
   versions = import ./versions.nix;
   inherit (pkgs.stdenv.hostPlatform) system;
   inherit (requirement) extensions locked;
@@ -53,7 +71,7 @@ let
       final = engine.extend base extensions;
     in
     if missing != [ ] then
-      throw "django_dbdev: pyproject.toml asks for ${engine.title} with ${builtins.concatStringsSep ", " missing}, and ${origin} has no such extension. Pass a package that has it: mkShell { package.${engine.name} = …; }."
+      throw "django_dbdev: pyproject.toml asks for ${engine.title} with ${builtins.concatStringsSep ", " missing}, and ${origin} has no such extension. Pass a package that has it: ${argument}."
     else if !fits final.version then
       throw "django_dbdev: ${wanted}, and ${origin} with its extensions is ${final.version}."
     else
@@ -80,7 +98,7 @@ let
       else
         builtins.concatStringsSep ", " (map (c: "${c.attribute} is ${c.version}") offered)
     }) nor a file of the lock for ${system} that Nix can use has it. "
-    + "What can be done: pin one of those and run `python manage.py dbdev_lock`, take a revision of nixpkgs that has it, or pass a package: mkShell { package.${engine.name} = …; }."
+    + "What can be done: pin one of those and run `python manage.py dbdev_lock`, take a revision of nixpkgs that has it, or pass a package: ${argument}."
   );
 
   chosen =
@@ -110,6 +128,8 @@ chosen
 // {
   inherit (chosen.package) version;
   inherit (engine) name variable;
+  # As Engine.suffix_of in django_dbdev/binaries/engines.py.
+  suffix = if alias == null then "" else "_${inVariable alias}";
   bindir = "${chosen.package}/bin";
   environment = engine.environment pkgs extensions;
 }

@@ -1,9 +1,13 @@
 # What a project asks for, from its pyproject.toml and dbdev.lock:
 #
-#     { postgresql = { version = "18"; extensions = [ "pg_trgm" ]; locked = null or { … }; }; … }
+#     {
+#       engines.postgresql = { version = "18"; extensions = [ "pg_trgm" ]; locked = null or [ … ]; };
+#       databases.reporting.postgresql = { … };
+#     }
 #
-# `locked` is the lock's entry for the engine. The files are the ones that django_dbdev's commands
-# read and write; what it checks when it reads them is not checked again here.
+# `locked` is what the lock has for the engine, or for an alias with a pin of its own: the package
+# and its fallbacks. The files are the ones that django_dbdev's commands read and write; what it
+# checks when it reads them is not checked again here.
 src:
 let
   versions = import ./versions.nix;
@@ -16,21 +20,17 @@ let
     if builtins.pathExists file then parse (builtins.readFile file) else { };
 
   pins = (read "pyproject.toml" builtins.fromTOML).tool.django_dbdev or { };
-  lock = read "dbdev.lock" builtins.fromJSON;
 
-  engines =
-    if lock.lock-version or 1 == 1 then
-      lock.engines or { }
+  lock =
+    let
+      content = read "dbdev.lock" builtins.fromJSON;
+    in
+    if content.lock-version or 1 == 1 then
+      content
     else
-      throw "django_dbdev: dbdev.lock has lock-version ${toString lock.lock-version}, and this Nix library reads 1. Update the flake input of django_dbdev.";
+      throw "django_dbdev: dbdev.lock has lock-version ${toString content.lock-version}, and this Nix library reads 1. Update the flake input of django_dbdev.";
 
-  # sqlite has no programs of its own.
-  names = builtins.attrNames (
-    builtins.removeAttrs (engines // pins) [
-      "databases"
-      "sqlite"
-    ]
-  );
+  engines = lock.engines or { };
 
   packages = entry: [ entry ] ++ entry.fallbacks or [ ];
 
@@ -41,11 +41,10 @@ let
     && builtins.all (package: versions.matches version package.version) (packages entry);
 
   requirement =
-    name:
+    name: pin: locked:
     let
-      version = pins.${name}.version or "";
-      extensions = pins.${name}.extensions or [ ];
-      locked = engines.${name} or null;
+      version = pin.version or "";
+      extensions = pin.extensions or [ ];
     in
     if locked == null || satisfies locked version extensions then
       {
@@ -65,9 +64,18 @@ let
       if extensions == [ ] then "" else " with ${builtins.concatStringsSep ", " extensions}"
     }";
 in
-builtins.listToAttrs (
-  map (name: {
-    inherit name;
-    value = requirement name;
-  }) names
-)
+{
+  # Tables that are no engine's are nobody's to ask for.
+  engines = builtins.mapAttrs (
+    name: _: requirement name (pins.${name} or { }) (engines.${name} or null)
+  ) (engines // pins);
+
+  # What an alias has differently; it inherits the rest.
+  databases = builtins.mapAttrs (
+    alias:
+    builtins.mapAttrs (
+      name: own:
+      requirement name ((pins.${name} or { }) // own) (lock.databases.${alias}.${name} or null)
+    )
+  ) (pins.databases or { });
+}

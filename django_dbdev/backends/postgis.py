@@ -15,7 +15,8 @@ from functools import cached_property
 from typing import Any
 
 from .. import conf
-from ..binaries.find import Sources, find_toolchain, installed_toolchain
+from ..binaries.engines import get_engine
+from ..binaries.find import Sources, exported, find_toolchain, installed_toolchain
 from ..binaries.toolchain import Toolchain
 from ..exceptions import DbdevError
 from ..pins import Pin, Requirement
@@ -104,11 +105,13 @@ def _toolchain_environment(alias: str | None) -> Mapping[str, str]:
     project = conf.project()
     requirement = with_postgis(project.pins.get(ENGINE, alias).requirement)
     own = alias is not None and ENGINE in project.pins.databases.get(alias, {})
+    bindir, suffix = exported(get_engine(ENGINE), alias if own else None)
     sources = Sources(
         lock=project.lock,
         prefix=conf.tempdata() / "prefix",
         store=conf.store(),
-        bindir=conf.path_variable("DBDEV_POSTGRESQL_BINDIR"),
+        bindir=bindir,
+        suffix=suffix,
         locked=conf.flag("DBDEV_LOCKED"),
         offline=conf.flag("DBDEV_OFFLINE"),
         alias=alias if own else None,

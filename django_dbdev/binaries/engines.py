@@ -55,6 +55,10 @@ class Engine:
         """The one by which it tells who provides them."""
         return f"DBDEV_{self.name.upper()}_PROVIDER"
 
+    def suffix_of(self, alias: str) -> str:
+        """How such variables end for an alias with a pin of its own: "_REPORTING"."""
+        return "_" + re.sub(rb"[^A-Za-z0-9]", b"_", alias.encode()).decode().upper()
+
     def parse_version(self, text: str) -> str | None:
         """The version in what the server says, in the form of PEP 440; None without one.
 

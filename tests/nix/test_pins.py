@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from django_dbdev.binaries.engines import POSTGRESQL
 from django_dbdev.pins import Requirement
 
 from ..conftest import Project, ProjectFactory
@@ -174,3 +175,41 @@ def test_a_lock_of_the_future(nix: Nix, pinned: Project) -> None:
 def test_a_project_without_either_file(nix: Nix, tmp_path: Path, pinned: Project) -> None:
     (pinned.root / "pyproject.toml").unlink()
     assert chosen(nix, pinned) == {}
+
+
+def test_an_alias_with_a_pin_of_its_own(nix: Nix, pinned: Project, locked: dict[str, Any]) -> None:
+    pinned.pin(
+        '[tool.django_dbdev.postgresql]\nversion = "18"\nextensions = ["pg_trgm"]\n'
+        '[tool.django_dbdev.databases."read-only ü".postgresql]\nversion = "17"\n'
+        '[tool.django_dbdev.databases.legacy.postgresql]\nversion = "16"\nextensions = []\n'
+        "[tool.django_dbdev.databases.cache.sqlite]\n"
+    )
+    content = {"lock-version": 1, "engines": {}, "databases": {"legacy": {"postgresql": locked}}}
+    (pinned.root / "dbdev.lock").write_text(json.dumps(content))
+    arguments = f"{{ inherit pkgs; src = {pinned.root}; }}"
+    versions = 'builtins.filter (name: builtins.match ".*_VERSION.*" name != null)'
+    said = nix.evaluate(
+        f"""
+        let all = dbdev.environment {arguments}; in
+        nixpkgs.lib.genAttrs ({versions} (builtins.attrNames all)) (name: all.${{name}})
+        """,
+        pinned.root,
+    )
+    suffixes = [POSTGRESQL.suffix_of(alias) for alias in ("", "legacy", "read-only ü")]
+    assert suffixes == ["_", "_LEGACY", "_READ_ONLY___"]
+    assert json.loads(said.ok().out) == {
+        "DBDEV_POSTGRESQL_VERSION": "18.6",
+        "DBDEV_POSTGRESQL_VERSION_LEGACY": "16.15",
+        "DBDEV_POSTGRESQL_VERSION_READ_ONLY___": "17.9",
+    }
+    pinned.pin('[tool.django_dbdev.databases.legacy.postgresql]\nversion = "99"\n')
+    said = nix.evaluate(f"dbdev.environment {arguments}", pinned.root).failed()
+    assert "pins postgresql 99, and dbdev.lock has postgresql 16.15" in said.err
+    (pinned.root / "dbdev.lock").unlink()
+    said = nix.evaluate(f"dbdev.environment {arguments}", pinned.root).failed()
+    assert 'pass a package: mkShell { package."legacy.postgresql" = …; }' in said.err
+    passed = f'{arguments} // {{ package."legacy.postgresql" = {{ version = "99.1"; }}; }}'
+    said = nix.evaluate(
+        f"(dbdev.environment ({passed})).DBDEV_POSTGRESQL_VERSION_LEGACY", pinned.root
+    )
+    assert json.loads(said.ok().out) == "99.1"

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from ... import conf
 from ...binaries.engines import get_engine
-from ...binaries.find import Sources, find_toolchain, installed_toolchain
+from ...binaries.find import Sources, exported, find_toolchain, installed_toolchain
 from ...binaries.toolchain import Toolchain
 from ...exceptions import (
     ConfigurationError,
@@ -163,12 +163,14 @@ class ServerAlias(BaseDbdevBackend, ABC):
             for program, name in engine.settings.items()
             if (path := conf.path_setting(name)) is not None
         }
+        bindir, suffix = exported(engine, self.pinned_alias)
         return Sources(
             lock=conf.project().lock,
             prefix=self.tempdata / "prefix",
             store=conf.store(),
             executables=executables,
-            bindir=conf.path_variable(engine.bindir_variable),
+            bindir=bindir,
+            suffix=suffix,
             locked=self.locked,
             offline=self.offline,
             alias=self.pinned_alias,

@@ -24,15 +24,17 @@ class Bindir:
     """The folder that the environment names, ``DBDEV_POSTGRESQL_BINDIR`` and its like.
 
     :param origin: where its programs come from, in the words of the shell that names it.
+    :param suffix: of the variable, where it speaks for one alias.
     """
 
     engine: Engine
     folder: Path
     origin: str = ""
+    suffix: str = ""
 
     @property
     def name(self) -> str:
-        return self.engine.bindir_variable
+        return self.engine.bindir_variable + self.suffix
 
     def find(self, requirement: Requirement) -> Toolchain:
         programs = list_programs(self.engine, self.folder)
