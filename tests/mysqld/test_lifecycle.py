@@ -175,6 +175,10 @@ def test_option_files_of_the_machine_are_not_read(mysql: MySqlProject, tmp_path:
         ("{ port = 1 }", "port"),
         ("{ skip-grant-tables = true }", "let everybody in"),
         ("{ loose_datadir = '/x' }", "DBDEV_DATADIR"),
+        # The servers take the beginning of a name for the whole.
+        ("{ bind_addr = '0.0.0.0' }", "listen on loopback only"),
+        ("{ loose-enable_skip_grant = true }", "it would let everybody in"),
+        ("{ skip_innodb_doublew = true }", "which cannot corrupt data"),
     ],
 )
 def test_settings_that_are_not_the_pins(mysql: MySqlProject, settings: str, said: str) -> None:

@@ -6,6 +6,7 @@ server reads. What belongs to this machine stands apart, in dbdev_local.cnf, whi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ _ELSEWHERE = "a template in DBDEV_TEMPLATE_DIRS"
 _RESERVED = {
     "port": "`port` beside `settings`, or PORT in DATABASES",
     "bind_address": "nothing: servers for development listen on loopback only",
+    "mysqlx": "nothing: it listens on every address",
+    "admin_address": "nothing: servers for development listen on loopback only",
     "socket": "nothing: the folder is chosen so that its path is short enough",
     "datadir": "DBDEV_DATADIR",
     "basedir": "DBDEV_MYSQL_BASEDIR",
@@ -44,6 +47,8 @@ _RESERVED = {
     "include": _ELSEWHERE,
     "includedir": _ELSEWHERE,
 }
+#: What may stand before a name, also several.
+_PREFIX = re.compile(r"(loose|enable|disable|skip|maximum|autoset)_")
 
 
 @dataclass(frozen=True)
@@ -117,14 +122,28 @@ def check_settings(pin: Pin) -> None:
     :raises ConfigurationError: naming the first.
     """
     for name in pin.settings:
-        # The servers take dashes for underscores, and leave out what they do not know after
-        # "loose".
-        plain = name.lower().replace("-", "_").removeprefix("loose_")
-        if plain in _RESERVED:
+        if (reserved := _reserved(name)) is not None:
             raise ConfigurationError(
                 f"{pin.key}.settings.{name} cannot be set there.",
-                hints=[f"use {_RESERVED[plain]}"],
+                hints=[f"use {_RESERVED[reserved]}"],
             )
+
+
+def _reserved(name: str) -> str | None:
+    """The reserved setting that the servers read ``name`` as.
+
+    They take dashes for underscores, and the beginning of a name for the whole. Source: MariaDB
+    documentation, "Configuring MariaDB with Option Files", "Option Prefixes".
+    """
+    meant = name.lower().replace("-", "_")
+    while True:
+        # InnoDB itself is an option, whose name many others begin with.
+        if meant != "innodb" and (found := [each for each in _RESERVED if each.startswith(meant)]):
+            return found[0]
+        prefix = _PREFIX.match(meant)
+        if prefix is None:
+            return None
+        meant = meant[prefix.end() :]
 
 
 def initial_options(settings: Mapping[str, Any]) -> dict[str, Any]:
