@@ -46,13 +46,14 @@ def servers_of(aliases: Iterable[str], caller: Caller) -> list[BaseDbdevBackend]
             if len(chosen) == 1:
                 raise
             continue
-        if len(chosen) > 1 and str(settings.get("HOST") or "") not in backend.hosts:
-            continue
         server = backendregistry.server_of(alias, databases)
+        made = backend(_calling(caller, alias, server))
+        if len(chosen) > 1 and not made.is_here(str(settings.get("HOST") or "")):
+            continue
         if not backend.shares_server:
-            found[f"{server.name}\0{alias}"] = backend(_calling(caller, alias, server))
-        elif server.name not in found:
-            found[server.name] = backend(_calling(caller, alias, server))
+            found[f"{server.name}\0{alias}"] = made
+        else:
+            found.setdefault(server.name, made)
     return list(found.values())
 
 

@@ -114,3 +114,17 @@ def test_the_plugin_of_pytest(mysql: MySqlProject) -> None:
     assert "2 passed" in said
     assert is_quiet(mysql)
     assert not mysql.datadir.exists()
+
+
+def test_an_alias_by_our_own_socket_is_one_of_ours(new_mysql: MySqlFactory) -> None:
+    """Beside another alias, too: of several, those on other machines are left out."""
+    mysql = new_mysql(
+        settings="""
+        SOCKET = BASE_DIR / "dbdev_tempdata" / "run" / f"mysql.{DBSETTINGS['PORT']}.sock"
+        DATABASES["default"] = {**DBSETTINGS, "HOST": str(SOCKET)}
+        DATABASES["other"] = {**DBSETTINGS, "HOST": "db.example.com"}
+        DATABASES["files"] = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
+        """
+    )
+    looked_at = json.loads(mysql.manage("dbdev_doctor", "--format", "json").out)["servers"]
+    assert [server["aliases"] for server in looked_at] == [["default"]]
