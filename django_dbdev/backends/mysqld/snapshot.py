@@ -8,6 +8,7 @@ to copy what has changed since the last snapshot.
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,6 +63,10 @@ def copy_data(backend: MySqlBackend, target: Path, asked: Sequence[Base]) -> Sna
     step("backup:stopped")
     try:
         copied = _copy(backend, target, asked)
+    except BaseException:
+        # First: where it has filled the disk, there is no room for the server either.
+        shutil.rmtree(target, ignore_errors=True)
+        raise
     finally:
         backend.start_silently(toolchain, server.port)
     down = seconds(time.perf_counter() - stopped)

@@ -6,6 +6,8 @@ server works in its datadir, and nothing else does.
 
 from __future__ import annotations
 
+import errno
+import re
 import signal
 import time
 from abc import ABC, abstractmethod
@@ -32,6 +34,15 @@ START_TIMEOUT = 300.0
 STOP_TIMEOUT = 300.0
 #: Seconds that what is left of a killed server may take to go.
 _REMAINS_TIMEOUT = 20.0
+#: What servers say where they cannot write: InnoDB by the number, and goes on to say more.
+_FULL = re.compile(
+    rf"No space left on device|Disk quota exceeded|Disk is full"
+    rf"|with error ({errno.ENOSPC}|{errno.EDQUOT})\b"
+)
+_MORE_SPACE = (
+    "the disk is full: free some space (dbdev_clearbackups and dbdev_store prune do), then run "
+    "this again"
+)
 _LOG_LIMIT = 10_000_000
 _LOG_TAIL = 12
 
@@ -259,6 +270,7 @@ class ServerControl(ABC):
             what = "did not start" if outcome is Outcome.DIED else "did not become ready in time"
             raise ServerError(
                 f"{self.title} {toolchain.version} {what} on {self.files.datadir}.",
+                hints=[_MORE_SPACE] if _FULL.search(said) else [],
                 log=log,
                 log_tail="\n".join(said.splitlines()[-_LOG_TAIL:]),
             )

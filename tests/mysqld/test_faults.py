@@ -1,0 +1,64 @@
+"""MariaDB on machines that are full or bare: one clear error, and no loss."""
+
+from __future__ import annotations
+
+import os
+
+from tests.backups.helpers import fill, numbers
+from tests.backups.test_disks import MB, leave, mounted
+from tests.reliability.test_faults import under
+
+from .conftest import MySqlProject
+
+
+def test_a_full_disk_from_init_to_destroy(mysql: MySqlProject) -> None:
+    with mounted(mysql, "-t", "tmpfs", "-o", "size=350m", "tmpfs"):
+        ballast = leave(mysql, 8 * MB)
+        failed = mysql.manage("dbdev_init").failed(1)
+        assert f"{mysql.tempdata}/" in failed.err
+        assert "No space left on device" in failed.err
+        assert "hint: free some space" in failed.err
+        assert not mysql.datadir.exists()
+        ballast.unlink()
+        mysql.manage("dbdev_init").ok()
+        fill(mysql, 1, 2)
+
+        # The server is stopped for it, and there has to be room for its start.
+        leave(mysql, 8 * MB)
+        failed = mysql.manage("dbdev_backup").failed(1)
+        assert "No space left on device" in failed.err
+        assert "hint: free some space" in failed.err
+        assert numbers(mysql) == [1, 2]
+        assert "No space left" in mysql.manage("dbdev_reinit", "--noinput").failed(1).err
+        assert numbers(mysql) == [1, 2]
+        assert not list(mysql.tempdata.glob(".MySql*"))
+
+        mysql.manage("dbdev_stopserver").ok()
+        for free in (0, 5 * MB):
+            leave(mysql, free)
+            failed = mysql.manage("dbdev_startserver").failed(4)
+            assert "hint: the disk is full: free some space" in failed.err
+        ballast.unlink()
+        mysql.manage("dbdev_startserver").ok()
+        assert numbers(mysql) == [1, 2]
+
+        # What frees space works without any.
+        mysql.manage("dbdev_backup").ok()
+        leave(mysql, 0)
+        mysql.manage("dbdev_clearbackups", "--noinput").ok()
+        leave(mysql, 0)
+        mysql.manage("dbdev_destroy", "--noinput").ok()
+        assert not mysql.datadir.exists()
+
+
+def test_without_home_xdg_and_a_place_for_temporary_files(mysql: MySqlProject) -> None:
+    gone: dict[str, str | None] = {
+        **{name: None for name in os.environ if name.startswith("XDG_")},
+        "HOME": None,
+        "TMPDIR": "/nonexistent",
+    }
+    under([], mysql, "dbdev_init", **gone).ok()
+    under([], mysql, "dbdev_backup", **gone).ok()
+    under([], mysql, "dbdev_createdump", "one.sql.gz", **gone).ok()
+    under([], mysql, "dbdev_loaddump", "one.sql.gz", **gone).ok()
+    under([], mysql, "dbdev_restore", "--noinput", **gone).ok()
