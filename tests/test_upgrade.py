@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -97,8 +100,13 @@ def test_in_one_leap(filled: Project) -> None:
     assert major(filled) == "14"
     assert contents(filled) == before
     assert not list(filled.tempdata.glob(".Postgres*"))
-    # Of the pinned version already, it only sees that the server runs.
-    assert "Upgrading" not in filled.manage("dbdev_upgrade").ok().out
+    # Of the pinned version already, it sees that the server runs and has its extensions.
+    version = "SELECT extversion = '1.3' FROM pg_extension WHERE extname = 'pg_trgm'"
+    assert filled.query(version) == [(True,)]
+    said = filled.manage("dbdev_upgrade").ok().out
+    assert "Upgrading" not in said
+    assert "Updated the extension pg_trgm in dbdev" in said
+    assert filled.query(version) == [(False,)]
 
 
 @pytest.mark.parametrize(
@@ -143,8 +151,7 @@ def test_clearing_up_takes_nothing_of_an_upgrade_that_was_killed(
     assert len(kept(filled)) == (step == "swapped")
 
 
-def test_by_dumps_where_pg_upgrade_is_not_there(filled: Project) -> None:
-    before = contents(filled)
+def upgrade_by_dumps(project: Project) -> None:
     script = """
     import os
     os.environ["DJANGO_SETTINGS_MODULE"] = "settings"
@@ -155,10 +162,80 @@ def test_by_dumps_where_pg_upgrade_is_not_there(filled: Project) -> None:
     call_command("dbdev_upgrade")
     """
     # The installations of the tests have pg_upgrade, so that it has to be hidden.
+    pin(project, "18")
+    project.write("by_dumps.py", script)
+    subprocess.run([sys.executable, "by_dumps.py"], cwd=project.root, env=project.env(), check=True)
+    assert major(project) == "18"
+
+
+def test_by_dumps_where_pg_upgrade_is_not_there(filled: Project) -> None:
+    before = contents(filled)
+    upgrade_by_dumps(filled)
+    assert contents(filled) == before
+
+
+@pytest.mark.parametrize("how", ["pg_upgrade", "dumps"])
+def test_templates_go_along_with_what_is_in_them(new_project: ProjectFactory, how: str) -> None:
+    """template1, of which test databases are copies, and templates of the user's own."""
+    project = new_project(pin='[tool.django_dbdev.postgresql]\nversion = "14"\n')
+    project.manage("dbdev_init").ok()
+    project.query("CREATE DATABASE pattern IS_TEMPLATE true")
+    for database in ("pattern", "template1"):
+        project.query("CREATE TABLE kept AS SELECT 42 AS n", database=database)
+        project.query("CREATE EXTENSION pg_trgm VERSION '1.3'", database=database)
+    if how == "dumps":
+        upgrade_by_dumps(project)
+    else:
+        pin(project, "18")
+        project.manage("dbdev_upgrade").ok()
+    for database in ("pattern", "template1"):
+        assert project.query("SELECT n FROM kept", database=database) == [(42,)]
+        assert project.query(
+            "SELECT extversion <> '1.3' FROM pg_extension WHERE extname = 'pg_trgm'",
+            database=database,
+        ) == [(True,)]
+    templates = "SELECT datname FROM pg_database WHERE datistemplate ORDER BY 1"
+    assert project.query(templates) == [("pattern",), ("template0",), ("template1",)]
+    project.query("CREATE DATABASE another")
+    assert project.query("SELECT n FROM kept", database="another") == [(42,)]
+
+
+def test_a_database_that_lets_nobody_in_is_named(filled: Project) -> None:
+    filled.query("CREATE DATABASE closed ALLOW_CONNECTIONS false")
     pin(filled, "18")
-    filled.write("by_dumps.py", script)
-    subprocess.run([sys.executable, "by_dumps.py"], cwd=filled.root, env=filled.env(), check=True)
-    assert major(filled) == "18"
+    said = filled.manage("dbdev_upgrade").failed(4).err
+    assert "closed" in said
+    assert "ALLOW_CONNECTIONS true" in said
+    assert kept(filled) == []
+
+
+@pytest.fixture
+def another_disk() -> Iterator[Path]:
+    """A folder on another file system than pytest's own."""
+    place = Path("/dev/shm")
+    if not place.is_dir() or place.stat().st_dev == Path(tempfile.gettempdir()).stat().st_dev:
+        pytest.skip("there is no other file system here")
+    folder = Path(tempfile.mkdtemp(dir=place, prefix="dbdev-test-"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_with_the_backups_on_another_disk(filled: Project, another_disk: Path) -> None:
+    before = contents(filled)
+    (filled.tempdata / "PostgresBackend-backups").symlink_to(another_disk)
+    for step in ("copied-away", "moved-away", "set-aside", "swapped"):
+        pin(filled, "18")
+        done = filled.manage("dbdev_upgrade", DBDEV_FAULT_AT=f"upgrade:{step}")
+        assert done.status == -9, (step, done.all)
+        pin(filled, "18" if step == "swapped" else "14")
+        filled.manage("dbdev_startserver").ok()
+        assert major(filled) == ("18" if step == "swapped" else "14"), step
+        assert contents(filled) == before, step
+        assert not list(filled.tempdata.glob(".Postgres*")), step
+        assert len(kept(filled)) == (step == "swapped"), step
+    (backup,) = kept(filled)
+    pin(filled, "14")
+    filled.manage("dbdev_restore", "--verify", "--noinput", str(backup)).ok()
     assert contents(filled) == before
 
 
@@ -169,6 +246,8 @@ def test_what_pg_upgrade_refuses_is_said_and_nothing_changes(filled: Project) ->
     pin(filled, "18")
     said = filled.manage("dbdev_upgrade").failed(4)
     assert "pg_upgrade" in said.err
+    # The file with that goes.
+    assert "public.old.r" in said.err
     assert "as it was" in said.all
     # It runs again, with the old programs.
     assert filled.pid() != pid

@@ -223,6 +223,11 @@ class PostgresBackend(ServerBackend):
 
         return Upgrade(self, old, new, target, work).run()
 
+    def update_extensions(self) -> Sequence[str]:
+        from .postgresql.upgrade import update_extensions
+
+        return update_extensions(self._admin(self.port))
+
     # Dumps and backups.
 
     def create_dbdump(self, dumpfile: str) -> None:

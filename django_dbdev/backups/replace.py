@@ -18,11 +18,13 @@ the server's lock, at the beginning of every command that takes it:
 
 An upgrade (:func:`exchange`) shares no files with the old data, which becomes a backup by its own
 rename: where that backup has data and no manifest, :func:`mend` finishes it when there is a whole
-live folder, and puts the data back when there is none.
+live folder, and puts the data back when there is none. Where the backups are on another disk it
+is copied there first, and set aside as in a restore.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
@@ -93,12 +95,31 @@ def exchange(live: Path, new: Path, kept: Path) -> None:
     """
     copying.flush(new.parent)
     step("upgrade:flushed")
-    live.rename(kept / DATA)
+    old = new.with_suffix(".old")
+    try:
+        live.rename(kept / DATA)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _carry_away(live, old, kept)
     step("upgrade:set-aside")
     new.rename(live)
     step("upgrade:swapped")
     (kept / PENDING).rename(kept / MANIFEST)
     step("upgrade:kept")
+    discard(old)
+
+
+def _carry_away(live: Path, old: Path, kept: Path) -> None:
+    """Copy data to a backup on another disk, and set it aside as ``old``."""
+    copied = kept / f"{DATA}.new"
+    # With the files' times, which the manifest has.
+    shutil.copytree(live, copied, symlinks=True)
+    copying.flush(kept)
+    step("upgrade:copied-away")
+    live.rename(old)
+    step("upgrade:moved-away")
+    copied.rename(kept / DATA)
 
 
 def flush_recent(root: Path) -> None:
@@ -132,16 +153,21 @@ def _mend_upgrade(live: Path, root: Path, is_whole: Callable[[], bool]) -> str:
         for folder in (live, *_leftovers(live, "new")):
             if folder.exists():
                 end_servers_in(folder)
-        if not (kept / DATA).exists():
-            done = f"An upgrade was interrupted: the old data is in {live}, as it was"
-        elif is_whole():
+        # Set aside where the backups are on another disk.
+        aside = list(_leftovers(live, "old"))
+        old = aside[0] if aside else kept / DATA
+        if (kept / DATA).exists() and is_whole():
             (kept / PENDING).rename(kept / MANIFEST)
             done = "An upgrade that was interrupted is finished"
+            for each in aside:
+                discard(each)
             continue
+        if not old.exists():
+            done = f"An upgrade was interrupted: the old data is in {live}, as it was"
         else:
             if live.exists():
                 live.rename(live.with_name(f"{live.name}.{kept.name}.unfinished"))
-            (kept / DATA).rename(live)
+            old.rename(live)
             done = f"An upgrade was interrupted: the old data is back in {live}"
         discard(kept)
     return done

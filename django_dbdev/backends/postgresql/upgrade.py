@@ -8,9 +8,10 @@ are. Where one of the two installations lacks programs that it needs, by dumps o
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ from ...backups.copying import clone
 from ...backups.faults import step
 from ...backups.replace import discard
 from ...binaries.toolchain import Toolchain
-from ...exceptions import ServerError
+from ...exceptions import ProgramError, ServerError
 from ...process import ports
 from ...process.command import Command
 from ...process.privileges import Identity
@@ -57,6 +58,9 @@ AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
                 AND d.objid = c.oid AND d.deptype IN ('e', 'i'))
 ORDER BY 1, 2, 3
 """
+#: A file that pg_upgrade names: on a line of its own, or quoted.
+_NAMED = re.compile(r'(?:^\s*|")([^\s"][^"\n]*\.(?:txt|log))(?:"|$)', re.MULTILINE)
+_SHOWN = 15
 _OUTDATED = """
 SELECT name FROM pg_available_extensions
 WHERE installed_version IS NOT NULL AND installed_version <> default_version ORDER BY 1
@@ -131,8 +135,9 @@ class Upgrade:
         configuration.write_local(self.backend.files.datadir)
         self.identity.adopt(self.backend.files.datadir)
         with self._serving(self.before, self.old, port):
-            wanted = self._inventory(self.before, port)
+            self._refuse_closed(port)
             self._refuse_tablespaces(port)
+            wanted = self._inventory(self.before, port)
             options = self._initdb_options(port)
         step("upgrade:looked")
         self._new_cluster(options, other)
@@ -182,7 +187,7 @@ class Upgrade:
             sql.prove_identity(cursor, control.files.datadir)
             cursor.execute("SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY 1")
             roles = tuple(str(name) for (name,) in cursor.fetchall())
-        for database in self._databases(control, port):
+        for database in _databases(self._login(control, port)):
             with sql.connect(self._login(control, port, database)) as cursor:
                 cursor.execute(_RELATIONS)
                 found = tuple((str(a), str(b), str(c)) for a, b, c in cursor.fetchall())
@@ -193,13 +198,22 @@ class Upgrade:
                         counts[database, schema, table] = _count(cursor, schema, table)
         return Inventory(roles, relations, counts)
 
-    def _databases(self, control: PostgresControl, port: int) -> list[str]:
-        with sql.connect(self._login(control, port)) as cursor:
+    def _refuse_closed(self, port: int) -> None:
+        """Neither pg_upgrade nor a dump can look into them."""
+        with sql.connect(self._login(self.before, port)) as cursor:
             cursor.execute(
-                "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate "
-                "ORDER BY 1"
+                "SELECT datname FROM pg_database WHERE NOT datallowconn AND datname <> 'template0'"
+                " ORDER BY 1"
             )
-            return [str(name) for (name,) in cursor.fetchall()]
+            names = [str(name) for (name,) in cursor.fetchall()]
+        if names:
+            raise ServerError(
+                f"The cluster has databases that let nobody in: {', '.join(names)}.",
+                hints=[
+                    f'ALTER DATABASE "{names[0]}" ALLOW_CONNECTIONS true, or drop it, and run '
+                    "this again"
+                ],
+            )
 
     def _refuse_tablespaces(self, port: int) -> None:
         with sql.connect(self._login(self.before, port)) as cursor:
@@ -285,13 +299,26 @@ class Upgrade:
             # Never --link: the old data stays what it is. Copying is what no option asks for.
             *(["--clone"] if mode == "clone" else []),
         )
-        run(
-            replace(command, cwd=self.work),
-            identity=self.identity,
-            failure="pg_upgrade could not move the data.",
-            on_line=note,
-        )
+        try:
+            run(
+                replace(command, cwd=self.work),
+                identity=self.identity,
+                failure="pg_upgrade could not move the data.",
+                on_line=note,
+            )
+        except ProgramError as error:
+            error.log_tail = "\n".join([error.output, *self._named_in(error.output)])
+            raise
         return "pg_upgrade, cloning its files" if mode == "clone" else "pg_upgrade"
+
+    def _named_in(self, said: str) -> Iterator[str]:
+        """The ends of the files that pg_upgrade names: which table it means stands there alone,
+        and they go with what was built.
+        """
+        for name in dict.fromkeys(_NAMED.findall(said)):
+            with suppress(OSError):
+                lines = (self.work / name).read_text("utf-8", "replace").splitlines()
+                yield from (f"{Path(name).name}:", *lines[-_SHOWN:])
 
     def _by_dumps(self, port: int, other: int) -> str:
         """Roles as statements, then every database as a dump."""
@@ -300,19 +327,13 @@ class Upgrade:
             self._client("pg_dumpall", self.before, port, "--globals-only", f"--file={roles}")
             # The superuser is there already, and that is no reason to stop.
             self._client("psql", self.after, other, "--no-psqlrc", "--quiet", f"--file={roles}")
-            for number, database in enumerate(self._databases(self.before, port)):
+            for number, database in enumerate(_databases(self._login(self.before, port))):
                 dump = self.work / f"{number}.dump"
                 self._client("pg_dump", self.before, port, "-Fd", f"-f{dump}", "-d", database)
-                create = () if database == "postgres" else ("--create",)
-                self._client(
-                    "pg_restore",
-                    self.after,
-                    other,
-                    "--exit-on-error",
-                    *create,
-                    "-dpostgres",
-                    str(dump),
-                )
+                # What initdb makes is there already.
+                there = database in ("postgres", "template1")
+                into = (f"-d{database}",) if there else ("--create", "-dpostgres")
+                self._client("pg_restore", self.after, other, "--exit-on-error", *into, str(dump))
         return "dumps"
 
     def _client(self, name: str, control: PostgresControl, port: int, *args: str) -> None:
@@ -328,21 +349,37 @@ class Upgrade:
 
     def _finish(self, wanted: Inventory, port: int) -> list[str]:
         """Bring extensions up to date, and tell the planner what there is."""
-        facts = []
-        quoting = sql.quoting()
+        facts = update_extensions(self._login(self.after, port))
         for database in wanted.relations:
             with sql.connect(self._login(self.after, port, database)) as cursor:
-                cursor.execute(_OUTDATED)
-                for (name,) in cursor.fetchall():
-                    with sql.explained(f"The extension {name!r} could not be updated"):
-                        cursor.execute(
-                            quoting.SQL("ALTER EXTENSION {} UPDATE").format(
-                                quoting.Identifier(name)
-                            )
-                        )
-                    facts.append(f"Updated the extension {name} in {database}")
                 cursor.execute("ANALYZE")
         return facts
+
+
+def update_extensions(login: sql.Login) -> list[str]:
+    """Bring the extensions of every database to the version that the programs have.
+
+    :param login: the superuser's.
+    :returns: What was done, as sentences without their ends.
+    """
+    facts, quoting = [], sql.quoting()
+    for database in _databases(login):
+        with sql.connect(replace(login, database=database)) as cursor:
+            cursor.execute(_OUTDATED)
+            for (name,) in cursor.fetchall():
+                with sql.explained(f"The extension {name!r} could not be updated"):
+                    cursor.execute(
+                        quoting.SQL("ALTER EXTENSION {} UPDATE").format(quoting.Identifier(name))
+                    )
+                facts.append(f"Updated the extension {name} in {database}")
+    return facts
+
+
+def _databases(login: sql.Login) -> list[str]:
+    """All but template0, templates too: new databases are copies of template1."""
+    with sql.connect(login) as cursor:
+        cursor.execute("SELECT datname FROM pg_database WHERE datallowconn ORDER BY 1")
+        return [str(name) for (name,) in cursor.fetchall()]
 
 
 def _count(cursor: sql.Cursor, schema: str, table: str) -> int:

@@ -308,6 +308,10 @@ class ServerBackend(DatabaseServer):
         :returns: What was done, as sentences without their ends.
         """
 
+    def update_extensions(self) -> Sequence[str]:
+        """Bring what the running server loads besides to the programs' version; what was done."""
+        return ()
+
     # What there is to know.
 
     def examine(self) -> Iterator[Finding]:

@@ -43,6 +43,8 @@ def upgrade(backend: ServerBackend) -> None:
         series = backend.files.cluster_series()
         if backend.made_by(toolchain):
             _finish(backend, toolchain)
+            for fact in backend.update_extensions():
+                backend.reporter.fact(fact)
             return
         wanted = backend.series_of(toolchain.version)
         if _numbers(series) > _numbers(wanted):
