@@ -191,18 +191,21 @@ def _complete(
     """The package with its files for all systems; systems for which it has none are left out."""
     package = provider.package(release)
     before = next((each for each in known if replace(each, systems={}) == package), package)
+    # What the lock had of another version.
+    lost = {system for each in known if each.provider == provider.name for system in each.systems}
     systems: dict[str, LockedFile | LockedFiles] = {}
     for system in SYSTEMS:
         try:
             systems[system] = files[provider.name, system].result()
         except Declined as declined:
-            if declined.everywhere:
-                continue
             if system in before.systems:
+                # Also where the provider knows its own system alone: it was locked on that one.
                 systems[system] = before.systems[system]
-            else:
+            elif system in lost or not declined.everywhere:
+                remedy = f" ({'; '.join(declined.hints)})" if declined.hints else ""
                 reporter.warning(
                     f"dbdev.lock has no file of {provider.name} for {system}: {declined.reason}"
+                    f"{remedy}"
                 )
     if provider.name == installed.provider:
         systems |= installed.systems

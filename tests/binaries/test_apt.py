@@ -15,10 +15,10 @@ import pytest
 from django_dbdev.binaries import apt, upkeep
 from django_dbdev.binaries.apt_sources import rewrite_deb822, rewrite_list
 from django_dbdev.binaries.find import Sources, find_toolchain, installed_toolchain, lock_toolchain
-from django_dbdev.binaries.lock import LockedFiles, read_lock
+from django_dbdev.binaries.lock import LockedFile, LockedFiles, read_lock, write_lock
 from django_dbdev.binaries.providers.apt import upstream
 from django_dbdev.binaries.store import Store
-from django_dbdev.binaries.systems import codename, current_system
+from django_dbdev.binaries.systems import SYSTEMS, codename, current_system
 from django_dbdev.exceptions import IntegrityError, NoToolchainError, ToolchainError
 from django_dbdev.pins import Requirement
 from django_dbdev.process.command import Command
@@ -297,6 +297,30 @@ def test_a_version_that_the_archive_forgot(
     assert left_in(other.store) == []
     entry = lock_toolchain(MARIADB, replace(other, locked=False), upgrade=True)
     assert entry.version == "11.4.5"
+
+
+def test_what_was_locked_on_another_system_stays(
+    archive: Archive, new_sources: NewSources, own_store: Path, recorder: Recorder
+) -> None:
+    """apt knows the packages of this system alone, and a team has several."""
+    sources = new_sources(store=own_store)
+    find_toolchain(MARIADB, sources)
+    lock = read_lock(sources.lock)
+    assert lock is not None
+    entry = lock.engines["mariadb"]
+    (package,) = entry.packages
+    there = next(system for system in SYSTEMS if system != HERE)
+    file = LockedFile("mariadb-server-core_11.4.2-1_arm64.deb", "0" * 64, 1)
+    package = package.with_file(there, LockedFiles("trixie", (file,)))
+    write_lock(sources.lock, lock.replaced("mariadb", None, replace(entry, packages=(package,))))
+    (locked,) = lock_toolchain(MARIADB, sources, recorder).packages
+    assert locked == package
+    assert not recorder.warnings
+    # Of a newer version nothing is known of the other system, and that is said.
+    archive.add("11.4.5")
+    (locked,) = lock_toolchain(MARIADB, sources, recorder, upgrade=True).packages
+    assert (locked.version, list(locked.systems)) == ("11.4.5", [HERE])
+    assert there in "".join(recorder.warnings)
 
 
 def test_an_archive_whose_bytes_are_not_those_of_its_list(

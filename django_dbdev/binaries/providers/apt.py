@@ -220,7 +220,11 @@ class AptProvider:
         from ..apt import AptError, split_name
 
         if system != current_system():
-            raise Declined(f"apt knows the packages of {current_system()} alone", everywhere=True)
+            raise Declined(
+                f"apt knows the packages of {current_system()} alone",
+                hints=[f"`python manage.py dbdev_lock` on {system} adds them"],
+                everywhere=True,
+            )
         source = self._packages().apt(release.source)
         found = re.fullmatch(self.packaging.server, release.package)
         assert found is not None
