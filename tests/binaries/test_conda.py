@@ -94,6 +94,10 @@ def test_a_server_of_a_channel(
     assert not verified.noted, "it was noted when it was installed"
     assert not verified.problem
 
+    # Its files depend on where they lie: equal programs are those of equal packages.
+    record = Store(store).records()[toolchain.digest]
+    assert record["relinked"]
+
     again = replace(sources, offline=True, locked=True)
     assert installed_toolchain(WANTED, again) == find_toolchain(WANTED, again).toolchain
     # The place is written into the tree, so that one that was moved is made anew.

@@ -218,6 +218,8 @@ class CondaProvider:
                 "package-version": package.package_version,
                 "source": files.source,
                 "tree": tree_digest(tree),
+                # Its files then depend on where they lie.
+                "relinked": True,
             },
         )
         took = seconds(time.perf_counter() - started)
