@@ -214,10 +214,11 @@ class MySqlBackend(ServerBackend):
     def ensure_accounts(self, accounts: Sequence[Account], port: int) -> None:
         self._mend_swap(port)
         missing = [account for account in accounts if self._problem(account, port)]
-        if not missing and self.files.admin.exists():
+        if not missing and self.files.admin.exists() and self._knows_zones(accounts[0], port):
             return
         with self._administered(port, accounts) as cursor:
             sql.prove_identity(cursor, self.files.datadir)
+            self._ensure_zones(cursor)
             for account in missing:
                 if sql.ensure_user(cursor, account.user, account.password):
                     self.reporter.fact(f"Created user {account.user}")
@@ -230,6 +231,25 @@ class MySqlBackend(ServerBackend):
                     f"{problem}",
                     log=self.files.log,
                 )
+
+    def _knows_zones(self, account: Account, port: int) -> bool:
+        with sql.connect(_login(account, port)) as cursor:
+            return sql.knows_zones(cursor)
+
+    def _ensure_zones(self, cursor: sql.Cursor) -> None:
+        """Django's queries on dates need them. A cluster from elsewhere may have none."""
+        if sql.knows_zones(cursor):
+            return
+        from .mysqld.pristine import load_zones
+
+        toolchain, _ = self.installed_toolchain()
+        if toolchain is not None and load_zones(toolchain, cursor) and sql.knows_zones(cursor):
+            self.reporter.fact("Loaded the system's time zones")
+        else:
+            self.reporter.warning(
+                "The server knows no time zones, which Django's queries on dates need: this "
+                "system has none in /usr/share/zoneinfo. Install tzdata, then run dbdev_init."
+            )
 
     def _problem(self, account: Account, port: int) -> str:
         """Why the account cannot do its work as Django does it; empty when it can."""
@@ -256,7 +276,9 @@ class MySqlBackend(ServerBackend):
         if not admin.password:
             from .mysqld.pristine import adopt
 
-            adopt(self.files, [replace(_login(a, port), database="") for a in accounts])
+            assert admin.socket is not None
+            logins = [replace(_login(a, port), database="") for a in accounts]
+            adopt(self.files, logins, admin.socket)
             admin = self.control.admin(recorded)
         with sql.connect(admin) as cursor:
             yield cursor

@@ -118,6 +118,38 @@ def test_init_makes_again_what_was_dropped_or_changed(running: MySqlProject) -> 
     assert running.query("SELECT 1") == [(1,)]
 
 
+ZONES = ("time_zone", "time_zone_name", "time_zone_transition", "time_zone_transition_type")
+BERLIN = "SELECT CONVERT_TZ('2026-07-01 12:00', 'UTC', 'Europe/Berlin')"
+NO_ZONES = """
+from pathlib import Path
+from django_dbdev.backends.mysqld import commands
+commands.ZONES = Path(__file__) / "nothing"
+"""
+
+
+def test_time_zones_that_are_missing_are_told_and_loaded(
+    new_mysql: MySqlFactory, fresh_store: Path
+) -> None:
+    """As on a slim image; Django's queries on dates fail without them."""
+    project = new_mysql(store=fresh_store)
+    manage = (project.root / "manage.py").read_text()
+    project.write("manage.py", NO_ZONES + manage)
+    said = project.manage("dbdev_init").ok()
+    assert "time zones" in said.err
+    assert "tzdata" in said.err
+    assert project.query(BERLIN) == [(None,)]
+    # The system has them by now.
+    project.write("manage.py", manage)
+    assert "time zones" in project.manage("dbdev_init").ok().out
+    assert project.query(BERLIN)[0][0].hour == 14
+    assert "time zones" not in project.manage("dbdev_init").ok().all
+    # A cluster from elsewhere has none.
+    for table in ZONES:
+        project.query(f"TRUNCATE mysql.{table}")
+    project.manage("dbdev_init").ok()
+    assert project.query(BERLIN)[0][0].hour == 14
+
+
 AWKWARD = """
 DATABASES["default"] = {
     **DBSETTINGS, "NAME": "a `b' %s \\"é-1", "USER": "it's \\\\ %d", "PASSWORD": "p#'\\";#\\\\ `%s",
@@ -391,8 +423,14 @@ def test_a_cluster_of_another_version_or_engine_is_not_touched(running: MySqlPro
             assert f"[tool.django_dbdev.{engine}]" in failed.err
 
 
-def test_a_cluster_of_123_goes_on(mysql: MySqlProject, mariadb_bindir: Path) -> None:
-    """It had root with the password, no note, and no account of ours."""
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_cluster_of_123_goes_on(
+    mysql: MySqlProject, mariadb_bindir: Path, finished: bool
+) -> None:
+    """It had root with the password, no note, and no account of ours.
+
+    Where its init was interrupted, root had no password.
+    """
     mysql.tempdata.mkdir()
     installed = mariadb_bindir.parent / "bin" / "mariadb-install-db"
     subprocess.run(
@@ -406,7 +444,9 @@ def test_a_cluster_of_123_goes_on(mysql: MySqlProject, mariadb_bindir: Path) -> 
         check=True,
         capture_output=True,
     )
-    statements = "FLUSH PRIVILEGES;\nALTER USER root@localhost IDENTIFIED BY 'dbdev';"
+    statements = "FLUSH PRIVILEGES;"
+    if finished:
+        statements += "\nALTER USER root@localhost IDENTIFIED BY 'dbdev';"
     subprocess.run(
         [
             mariadb_bindir / "mariadbd",
@@ -421,6 +461,13 @@ def test_a_cluster_of_123_goes_on(mysql: MySqlProject, mariadb_bindir: Path) -> 
     )
     mysql.manage("dbdev_init").ok()
     assert mysql.query("SELECT 1") == [(1,)]
+    assert (
+        mysql.query(
+            "SELECT User, Host FROM mysql.user"
+            " WHERE User = '' OR (User = 'root' AND authentication_string = '')"
+        )
+        == []
+    )
     mysql.manage("migrate", "--verbosity", "0").ok()
     mysql.manage("dbdev_backup").ok()
 

@@ -114,28 +114,37 @@ def _furnish(recipe: Recipe, control: MySqlControl) -> None:
         load_zones(recipe.toolchain, cursor)
 
 
-def adopt(files: MySqlFiles, logins: Sequence[sql.Login]) -> None:
+def adopt(files: MySqlFiles, logins: Sequence[sql.Login], socket: Path) -> None:
     """Make our own account in a cluster from elsewhere, by an account that may do so.
 
+    :param socket: the server's. By it root comes in where an init was interrupted before root
+        had a password.
     :raises ServerError: when none of ``logins`` may; what the server said to the last.
     """
     secret = secrets.token_hex(32)
-    for index, login in enumerate(logins):
+    refused: ServerError | None = None
+    for login in (*logins, sql.Login("root", "", socket)):
         try:
             with sql.connect(login) as cursor:
                 sql.prove_identity(cursor, files.datadir)
                 sql.ensure_user(cursor, ADMIN, secret)
             write_atomically(files.admin, secret)
+            with sql.connect(sql.Login(ADMIN, secret, socket)) as cursor:
+                sql.remove_open_accounts(cursor)
             return
-        except ServerError:
-            if index == len(logins) - 1:
-                raise
+        except ServerError as error:
+            refused = error if refused is None or login.password else refused
+    assert refused is not None
+    raise refused
 
 
-def load_zones(toolchain: Toolchain, cursor: sql.Cursor) -> None:
-    """Fill the tables of time zones, without which CONVERT_TZ knows no zone by its name."""
+def load_zones(toolchain: Toolchain, cursor: sql.Cursor) -> bool:
+    """Fill the tables of time zones, without which CONVERT_TZ knows no zone by its name.
+
+    :returns: Whether the system has any.
+    """
     if not commands.ZONES.is_dir():
-        return
+        return False
     command = commands.zones(toolchain)
     completed, script = consume(command, b"".join)
     if completed.status != 0:
@@ -143,6 +152,7 @@ def load_zones(toolchain: Toolchain, cursor: sql.Cursor) -> None:
     cursor.execute("USE mysql")
     for statement in _statements(script.decode()):
         cursor.execute(statement)
+    return True
 
 
 def _statements(script: str) -> Iterator[str]:

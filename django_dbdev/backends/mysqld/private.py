@@ -60,8 +60,9 @@ def serving(
         assert recorded is not None
         admin = control.admin(recorded)
         if not admin.password:
+            assert admin.socket is not None
             logins = [sql.Login(a.user, a.password, admin.socket) for a in backend.accounts()]
-            pristine.adopt(files, logins)
+            pristine.adopt(files, logins, admin.socket)
             admin = control.admin(recorded)
         yield admin
     finally:

@@ -203,6 +203,12 @@ def lacks(cursor: Cursor, account: Account) -> list[str]:
     return sorted(_PRIVILEGES - {str(name) for (name,) in cursor.fetchall()})
 
 
+def knows_zones(cursor: Cursor) -> bool:
+    """Whether the server's tables of time zones are filled."""
+    asked = "SELECT CONVERT_TZ('2000-01-01 00:00:00', 'UTC', 'Europe/London')"
+    return scalar(cursor, asked) is not None
+
+
 def ensure_user(cursor: Cursor, user: str, password: str) -> bool:
     """Create the user, or set its password and rights. True when it was created.
 
@@ -242,9 +248,22 @@ def _literal(text: str) -> str:
 def remove_other_accounts(cursor: Cursor, kept: Sequence[str]) -> None:
     """Remove what an installation makes besides: root without a password, from everywhere."""
     cursor.execute("SELECT User, Host FROM mysql.user WHERE User IN ('', 'root')")
-    for user, host in cursor.fetchall():
-        if user not in kept or host != LOCALHOST:
-            cursor.execute(f"DROP USER {_literal(user)}@{_literal(host)}")
+    _drop_users(cursor, [(u, h) for u, h in cursor.fetchall() if u not in kept or h != LOCALHOST])
+
+
+def remove_open_accounts(cursor: Cursor) -> None:
+    """Remove root and the nameless, where they come in without a password."""
+    cursor.execute(
+        "SELECT User, Host FROM mysql.user WHERE User IN ('', 'root')"
+        " AND authentication_string = ''"
+        " AND plugin IN ('', 'mysql_native_password', 'caching_sha2_password')"
+    )
+    _drop_users(cursor, cursor.fetchall())
+
+
+def _drop_users(cursor: Cursor, accounts: Sequence[tuple[Any, ...]]) -> None:
+    for user, host in accounts:
+        cursor.execute(f"DROP USER {_literal(user)}@{_literal(host)}")
 
 
 def ensure_database(cursor: Cursor, database: str) -> bool:
