@@ -28,6 +28,7 @@ from .names import DATA, MANIFEST, RESERVED, Place, none_of_the_alias, place_of
 PREFIX = "django_dbdev"
 #: Bytes. What is repeated at most when a transfer is broken off; a part of the format.
 PART = 32 * 1024 * 1024
+_AGAIN = "run this again: it goes on where it ended"
 
 Progress = Callable[[int], None]
 
@@ -59,11 +60,17 @@ class Storage:
                 f"STORAGES has no {alias!r} that can be used: {error}",
                 hints=[f"it has {', '.join(sorted(storages.backends))}"],
             ) from None
+        except Exception as error:
+            # Its class and its library raise whatever they like about OPTIONS, or what they miss.
+            raise ConfigurationError(
+                f"STORAGES[{alias!r}] cannot be used: {type(error).__name__}: {error}",
+                hints=["correct its OPTIONS, or install what it names"],
+            ) from error
 
     def backups(self) -> list[Shared]:
         """Those that are complete, the oldest first; folders of anything else are passed over."""
         found = []
-        with self._explained("list"):
+        with self._explained("list", _AGAIN):
             for name in self._folders():
                 place = place_of(Path(name))
                 if place is None or not self._storage.exists(self._path(name, MANIFEST)):
@@ -142,7 +149,7 @@ class Storage:
         for folder in shared.manifest.folders:
             (data / folder).mkdir(mode=0o700, exist_ok=True)
         fetched = done = 0
-        with self._explained("fetch from"):
+        with self._explained("fetch from", _AGAIN):
             for path, entry in shared.manifest.files.items():
                 fetched += self._fetch_file(shared, data / path, entry)
                 done += entry.size
@@ -208,11 +215,11 @@ class Storage:
             self._storage.delete(given)
             raise BackupError(
                 f"The storage {self.alias!r} would not save {name} under that name.",
-                hints=["another machine may be sending the same backup: run this again"],
+                hints=["another machine may be sending the same backup"],
             )
 
     @contextmanager
-    def _explained(self, attempt: str) -> Iterator[None]:
+    def _explained(self, attempt: str, *hints: str) -> Iterator[None]:
         """Storages raise whatever their libraries do."""
         try:
             yield
@@ -221,7 +228,7 @@ class Storage:
         except Exception as error:
             raise BackupError(
                 f"Could not {attempt} the storage {self.alias!r}: {type(error).__name__}: {error}",
-                hints=["run this again: it goes on where it ended"],
+                hints=hints,
             ) from error
 
 

@@ -104,6 +104,21 @@ def test_a_killed_transfer_goes_on_where_it_ended(
     assert numbers(other) == [1, 2]
 
 
+def test_what_has_no_name_goes_on_as_well(sender: Project, folder: Path) -> None:
+    (folder / "django_dbdev").mkdir(parents=True)
+    # Storages refuse what they like; here a file is in the way.
+    blocked = folder / "django_dbdev" / "PostgresBackend"
+    blocked.touch()
+    said = sender.manage("dbdev_backup", "--to", "shared").failed(5).err
+    (made,) = backups(sender)
+    again = f"dbdev_backup -n {made.name} --to shared"
+    assert again in said
+    blocked.unlink()
+    sender.manage(*again.split()).ok()
+    assert backups(sender) == [made]
+    assert ": 0 B in" in sender.manage(*again.split()).ok().out
+
+
 def test_damage_is_noticed_before_anything_is_restored(
     sender: Project, folder: Path, new_project: ProjectFactory
 ) -> None:
@@ -189,6 +204,17 @@ def test_aliases_with_files_of_their_own_share_a_storage(
     assert "the alias 'other'" in asked.all
     project.manage("dbdev_restore", "--from", "shared", "-n", "others", "--noinput").ok()
     assert project.sql("SELECT count(*) FROM of_other") == [[0]]
+
+
+def test_a_storage_that_cannot_be_made_is_told(project: Project) -> None:
+    for options in ('{"nonsense": 1}', '{"location": 3}'):
+        project.settings(
+            'STORAGES = {"shared": {"BACKEND": '
+            f'"django.core.files.storage.FileSystemStorage", "OPTIONS": {options}}}}}'
+        )
+        said = project.manage("dbdev_listbackups", "--from", "shared").failed().err
+        assert "shared" in said
+        assert "TypeError" in said
 
 
 @pytest.fixture

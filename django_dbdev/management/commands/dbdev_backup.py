@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 import time
 from argparse import ArgumentParser
 from pathlib import Path
@@ -10,6 +11,7 @@ from ...backups.manifest import PORTABLE, Manifest, read_manifest
 from ...backups.names import check_new_name, finished
 from ...backups.sharing import Storage
 from ...backups.snapshot import own_size
+from ...exceptions import BackupError
 from ...reporting import seconds, size
 from ._base import BaseDbdevCommand
 
@@ -40,8 +42,8 @@ class Command(BaseDbdevCommand):
             "--to",
             metavar="STORAGE",
             help="Make a portable backup and copy it to this one of STORAGES. With the name of a "
-            "portable backup that is there already it copies that one, and goes on where a copy "
-            "was broken off.",
+            "portable backup that is there already, or that of its folder, it copies that one, and "
+            "goes on where a copy was broken off.",
         )
 
     def dbdev_handle(self) -> None:
@@ -76,7 +78,7 @@ class Command(BaseDbdevCommand):
     ) -> tuple[Path, Manifest] | None:
         """The portable backup of that name, to be sent as it is."""
         for place in finished(Path(backend.root_backupdir)):
-            if name is not None and place.name == name:
+            if name is not None and name in (place.name, place.directory.name):
                 manifest = read_manifest(place.directory)
                 if manifest.kind == PORTABLE or backend.backups_are_portable:
                     return place.directory, manifest
@@ -84,7 +86,15 @@ class Command(BaseDbdevCommand):
 
     def _send(self, storage: Storage, directory: Path, manifest: Manifest) -> None:
         started = time.perf_counter()
-        with self.reporter.progress(f"Sending {directory.name}", manifest.size) as progress:
-            sent = storage.send(directory, manifest, progress)
+        try:
+            with self.reporter.progress(f"Sending {directory.name}", manifest.size) as progress:
+                sent = storage.send(directory, manifest, progress)
+        except BackupError as error:
+            # Without a name another one would be made.
+            words = ["dbdev_backup", "-n", manifest.name or directory.name, "--to", storage.alias]
+            if self.alias != "default":
+                words += ["--database", self.alias]
+            error.hints = (*error.hints, f"go on where it ended: {shlex.join(words)}")
+            raise
         took = seconds(time.perf_counter() - started)
         self.reporter.fact(f"Sent {directory.name} to {storage.alias}: {size(sent)} in {took}")
