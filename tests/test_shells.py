@@ -62,6 +62,35 @@ def test_path_begins_with_the_programs_once(tmp_path: Path) -> None:
     assert variables([info], prefix, found["PATH"]) == found
 
 
+def test_a_folder_of_the_system_does_not_hide_what_stands_before_it(tmp_path: Path) -> None:
+    """An installation of the machine may lie in /usr/bin, which has a Python too."""
+    venv, system, other = (tmp_path / name for name in ("venv", "system", "other"))
+    for program in (
+        *(venv / "python", system / "python"),
+        *(system / "mariadb", system / "mariadbd", other / "mariadb"),
+    ):
+        program.parent.mkdir(exist_ok=True)
+        program.touch(0o755)
+    info = ServerInfo(
+        "default",
+        "mariadb",
+        running=False,
+        initialised=True,
+        datadir=tmp_path,
+        databases={},
+        programs={name: system / name for name in ("mariadb", "mariadbd")},
+    )
+
+    def path(*folders: Path) -> list[str]:
+        given = os.pathsep.join(map(str, folders))
+        return variables([info], tmp_path / "prefix", given)["PATH"].split(os.pathsep)
+
+    assert path(venv, system) == [str(venv), str(system)]
+    # But the pinned one goes before another of the same name.
+    assert path(venv, other, system) == [str(system), str(venv), str(other)]
+    assert path(venv) == [str(system), str(venv)]
+
+
 @pytest.mark.parametrize("shell", SHELLS)
 def test_psql_meets_the_server_without_options(project: Project, shell: str) -> None:
     project.manage("dbdev_init").ok()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -24,16 +25,26 @@ def variables(infos: Sequence[ServerInfo], prefix: Path, path: str | None = None
     found: dict[str, str] = {}
     for info in reversed(infos):
         found.update(info.environment)
-    programs = (program for info in infos for program in info.programs.values())
-    if first := dict.fromkeys(str(program.parent) for program in programs):
+    programs = [program for info in infos for program in info.programs.values()]
+    if programs:
         before = os.environ.get("PATH", os.defpath) if path is None else path
-        kept = (
-            entry
-            for entry in before.split(os.pathsep)
-            if entry not in first and not Path(entry).is_relative_to(prefix)
-        )
+        entries = before.split(os.pathsep)
+        others = [entry for entry in entries if not Path(entry).is_relative_to(prefix)]
+        first = dict.fromkeys(str(each.parent) for each in programs if not _is_met(each, others))
+        kept = (entry for entry in others if entry not in first)
         found["PATH"] = os.pathsep.join([*first, *kept])
     return found
+
+
+def _is_met(program: Path, path: Sequence[str]) -> bool:
+    """Whether the program's name leads to it: its folder, the system's own perhaps, may stay.
+
+    In front it would hide the project's Python.
+    """
+    if str(program.parent) not in path:
+        return False
+    there = shutil.which(program.name, path=os.pathsep.join(path))
+    return there is not None and os.path.samefile(there, program)
 
 
 def shell_of_user() -> str:
