@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from .reporting import SILENT, Reporter
 
 if TYPE_CHECKING:
     from .backends.base import BaseDbdevBackend
+    from .backends.server.alias import ServerAlias
 
 
 @dataclass(frozen=True)
@@ -72,15 +74,9 @@ def use_recorded_ports() -> None:
     recorded = conf.recorded()
     if not recorded:
         return
-    from .backends.server.alias import ServerAlias
-
     databases, found = conf.databases(), {}
-    for alias, settings in databases.items():
-        try:
-            backend = backendregistry.for_engine(settings["ENGINE"])
-        except ConfigurationError:
-            continue  # The commands say it.
-        if issubclass(backend, ServerAlias) and backend.is_movable(settings):
+    for alias, backend in _server_aliases():
+        if backend.is_movable(databases[alias]):
             found[alias] = recorded.get(backendregistry.server_of(alias, databases).name)
     # Only now: the servers' names follow from the ports.
     for alias, port in found.items():
@@ -91,10 +87,13 @@ def use_recorded_ports() -> None:
 def use_ephemeral_places() -> None:
     """Have Django connect to this session's own servers and files, whatever settings.py says.
 
-    :raises ConfigurationError: when an alias would work on a SQLite file that is not the
-        session's, as one that the settings of ``dbdev_run`` did not have.
+    :raises ConfigurationError: when an alias would work on a server or a SQLite file that is not
+        the session's, as one that the settings of ``dbdev_run`` did not have.
     """
     places, databases = conf.ephemeral_places(), conf.databases()
+    for alias in server_ports():
+        if not isinstance(places.get(alias), int):
+            raise _not_the_sessions(alias, "a server")
     for alias, place in places.items():
         settings = databases.get(alias)
         if isinstance(place, int) and isinstance(settings, dict):
@@ -104,11 +103,38 @@ def use_ephemeral_places() -> None:
         if isinstance(place, str) and place:
             use_file(alias, Path(place))
         elif not file.resolve().is_relative_to(conf.tempdata().resolve()):
-            raise ConfigurationError(
-                f"DATABASES[{alias!r}] is {file}, and this session has no file in its place: it "
-                "would work on your own data.",
-                hints=["give dbdev_run the same settings as the command that it runs"],
-            )
+            raise _not_the_sessions(alias, str(file))
+
+
+def _not_the_sessions(alias: str, what: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"DATABASES[{alias!r}] is {what}, and this session has nothing in its place: it would "
+        "work on your own data.",
+        hints=["give dbdev_run the same settings as the command that it runs"],
+    )
+
+
+def server_ports() -> dict[str, int]:
+    """The PORT of each alias with a server that is for us to start, as the settings have it."""
+    databases, found = conf.databases(), {}
+    for alias, backend in _server_aliases():
+        # The commands say which is malformed.
+        with suppress(TypeError, ValueError):
+            if databases[alias].get("HOST") in backend.hosts:
+                found[alias] = int(databases[alias].get("PORT") or backend.default_port)
+    return found
+
+
+def _server_aliases() -> Iterator[tuple[str, type[ServerAlias]]]:
+    from .backends.server.alias import ServerAlias
+
+    for alias, settings in conf.databases().items():
+        try:
+            backend = backendregistry.for_engine(settings["ENGINE"])
+        except ConfigurationError:
+            continue  # The commands say it.
+        if issubclass(backend, ServerAlias):
+            yield alias, backend
 
 
 def sqlite_files() -> dict[str, Path]:

@@ -30,7 +30,14 @@ from .process.sharing import Use, using
 from .process.watchdog import watched
 from .records import record_port
 from .reporting import Reporter, seconds
-from .servers import Caller, memory_aliases, servers_of, sqlite_files, use_file
+from .servers import (
+    Caller,
+    memory_aliases,
+    server_ports,
+    servers_of,
+    sqlite_files,
+    use_file,
+)
 
 if TYPE_CHECKING:
     from .backends.base import BaseDbdevBackend
@@ -213,7 +220,8 @@ def _moved_to(own: Path, state: Path) -> Iterator[Iterable[Path]]:
     before = {name: os.environ.get(name) for name in names}
     kept = {alias: dict(settings) for alias, settings in conf.databases().items()}
     files = _own_files(own, state)
-    places = {alias: str(file) for alias, file in files.items()}
+    # Who is not chosen keeps the project's own server.
+    places = {**server_ports(), **{alias: str(file) for alias, file in files.items()}}
     os.environ.update({"DBDEV_DATADIR": str(own), conf.EPHEMERAL: json.dumps(places)})
     try:
         for connection in connections.all(initialized_only=True):

@@ -261,6 +261,28 @@ def test_a_file_that_cannot_be_moved_is_refused(new_project: ProjectFactory) -> 
     assert is_gone(project)
 
 
+def test_a_server_that_is_not_the_sessions_is_refused(new_project: ProjectFactory) -> None:
+    project = new_project(
+        settings="""
+        import os
+        DATABASES["other"] = {**DBSETTINGS, "PORT": 25998, "NAME": "other"}
+        if "MORE" in os.environ:
+            DATABASES["more"] = {**DBSETTINGS, "PORT": 25999, "NAME": "more"}
+        """
+    )
+    manage = (sys.executable, str(project.root / "manage.py"))
+    chosen = ("dbdev_run", "--ephemeral", "--database", "default", "--")
+    said = project.manage(*chosen, "env", "MORE=1", *manage, "migrate", "--database", "more")
+    assert (said.status, "your own data" in said.err) == (1, True), said.all
+    # One that was not chosen stays what it was.
+    show = "from django.db import connections as c; print(*(c[a].settings_dict['PORT'] for a in c))"
+    said = project.manage(*chosen, *manage, "shell", "--no-imports", "-c", show).ok()
+    ephemeral, own = said.out.split()
+    assert int(ephemeral) >= 30000
+    assert own == "25998"
+    assert is_gone(project)
+
+
 def test_a_server_that_ran_stays_and_one_that_was_started_stops(project: Project) -> None:
     query = ["psql", "-Atc", "SELECT 42"]
     assert project.manage("dbdev_run", "--", *query).ok().out == "42\n"
