@@ -94,6 +94,10 @@ def test_what_a_person_has_to_do_is_said(new_project: ProjectFactory) -> None:
     (server,) = doctor(project)[1]["servers"]
     declined = {each["provider"]: each["reason"] for each in server["declined"]}
     assert "17" in declined["dbdev.lock"]
+    # CI, which obeys the lock, will refuse it.
+    assert "dbdev.lock has 18.6, and postgresql 17 is pinned" in texts(
+        doctor(project)[1], "warning"
+    )
     assert len(declined) > 1
 
 

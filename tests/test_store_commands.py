@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,42 @@ def test_what_no_project_uses_goes(own_store: Project) -> None:
     assert listed(own_store) == listed(own_store, "clusters") == []
     assert not list(own_store.store.glob("projects/*"))
     assert not list(own_store.store.glob("*/.*"))
+
+
+def test_what_a_project_has_left_behind_goes(own_store: Project) -> None:
+    """Its prefix still leads to an older version, which its lock names no more."""
+    (used,) = [item for item in listed(own_store) if item["used_by"]]
+    trees = own_store.store / "trees"
+    old = trees / ("0" * 64)
+    (old / "bin").mkdir(parents=True)
+    # Stands for a server that runs until it is restarted.
+    shutil.copy(shutil.which("sleep") or "", old / "bin" / "postgres")
+    record = json.loads((trees / f"{used['key']}.json").read_text())
+    (trees / f"{old.name}.json").write_text(json.dumps({**record, "version": "18.3"}))
+    link = own_store.tempdata / "prefix" / "postgresql-18.3"
+    link.symlink_to(old)
+    age(own_store, 1)
+    with subprocess.Popen([link / "bin" / "postgres", "60"]) as running:
+        try:
+            own_store.manage("dbdev_store", "prune").ok()
+            assert old.is_dir()
+        finally:
+            running.kill()
+    said = own_store.manage("dbdev_store", "prune", "--dry-run").ok().out
+    assert "1 folders" in said
+    # A damaged lock names nothing, and proves nothing either.
+    lock = own_store.root / "dbdev.lock"
+    whole = lock.read_text()
+    lock.write_text(whole[:-9])
+    own_store.manage("dbdev_store", "prune").ok()
+    assert old.is_dir()
+    lock.write_text(whole)
+    own_store.manage("dbdev_store", "prune").ok()
+    assert not old.exists()
+    assert not link.is_symlink()
+    assert [item["key"] for item in listed(own_store)] == [used["key"]]
+    own_store.manage("dbdev_startserver").ok()
+    own_store.manage("dbdev_stopserver").ok()
 
 
 def test_damage_is_found_and_fetched_anew(own_store: Project) -> None:

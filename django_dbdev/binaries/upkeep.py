@@ -1,20 +1,25 @@
 """What is in the store, who uses it, and whether it is what was unpacked.
 
 Every project that uses programs is noted in the store (:meth:`.store.Store.note_user`) by its
-prefix, whose links say which programs those are: a project that is gone uses nothing. A tree that
-takes programs from another says so in its record, as ``uses``.
+prefix, whose links say which programs those are: a project that is gone uses nothing. Nor does one
+use a version in whose place its lock has another of the same series, unless something still runs
+from there; those of another series read its older data. A tree that takes programs from another
+says so in its record, as ``uses``.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..exceptions import LockError
 from .digest import tree_digest
+from .lock import Lock, read_lock
 from .store import Store
 
 #: Seconds. Younger programs may belong to a command that has not linked them yet.
@@ -111,8 +116,12 @@ def prune(store: Store) -> Unused:
         if store.remove(item.kind, item.key, unless=is_used):
             removed.append(item)
     for file, user in store.users():
-        if not Path(user["prefix"]).is_dir():
+        prefix = Path(user["prefix"])
+        if not prefix.is_dir():
             file.unlink(missing_ok=True)
+        for link, tree in _links(prefix, store):
+            if tree in {item.key for item in removed}:
+                link.unlink(missing_ok=True)
     gone = _with_packages(store, removed)
     for package in gone.packages:
         package.unlink(missing_ok=True)
@@ -198,22 +207,64 @@ def _folders(parent: Path) -> list[Path]:
 def _users(store: Store) -> dict[str, set[str]]:
     """The roots of the projects that use each tree, by the tree's key."""
     found: dict[str, set[str]] = {}
-    trees = store.root.resolve() / TREES
     records = store.records()
     for _, user in store.users():
-        for link in _links(Path(user["prefix"])):
-            if link.is_relative_to(trees):
-                key = link.relative_to(trees).parts[0]
-                for used in (key, *records.get(key, {}).get("uses", ())):
-                    found.setdefault(used, set()).add(user["root"])
+        locked = _locked(Path(user["root"]) / "dbdev.lock")
+        for _, key in _links(Path(user["prefix"]), store):
+            record = records.get(key, {})
+            if _is_replaced(record, locked) and key not in _running(store):
+                continue
+            for used in (key, *record.get("uses", ())):
+                found.setdefault(used, set()).add(user["root"])
     return found
 
 
-def _links(prefix: Path) -> Iterator[Path]:
+def _is_replaced(record: Mapping[str, Any], locked: Mapping[tuple[str, str], set[str]]) -> bool:
+    """Whether the lock has another version of what a tree is, of the same series."""
+    engine, version = str(record.get("engine")), str(record.get("version"))
+    there = locked.get((engine, _series(engine, version)), set())
+    return bool(there) and version not in there
+
+
+def _series(engine: str, version: str) -> str:
+    """Versions of one series read each other's data: "18" of PostgreSQL 18.6, else "10.11"."""
+    return ".".join(version.split(".")[: 1 if engine == "postgresql" else 2])
+
+
+def _locked(file: Path) -> dict[tuple[str, str], set[str]]:
+    """The versions that a lock names, by engine and series; none where it cannot be read."""
+    found: dict[tuple[str, str], set[str]] = {}
+    with suppress(LockError):
+        lock = read_lock(file) or Lock()
+        for engines in (lock.engines, *lock.databases.values()):
+            for engine, entry in engines.items():
+                for package in entry.packages:
+                    series = (engine, _series(engine, package.version))
+                    found.setdefault(series, set()).add(package.version)
+    return found
+
+
+def _running(store: Store) -> set[str]:
+    """The keys of the trees from which something runs."""
+    import psutil
+
+    trees = store.root.resolve() / TREES
+    found = set()
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            program = Path(process.exe())
+            if program.is_relative_to(trees):
+                found.add(program.relative_to(trees).parts[0])
+    return found
+
+
+def _links(prefix: Path, store: Store) -> Iterator[tuple[Path, str]]:
+    """The links of a project that lead to a tree, each with the tree's key."""
+    trees = store.root.resolve() / TREES
     try:
         entries = list(prefix.iterdir())
     except OSError:
         return
     for entry in entries:
-        if entry.is_symlink():
-            yield entry.resolve()
+        if entry.is_symlink() and (target := entry.resolve()).is_relative_to(trees):
+            yield entry, target.relative_to(trees).parts[0]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import glob
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...backups.names import SAFETY, places
 from ...backups.replace import discard, is_broken
-from ...exceptions import DbdevError
+from ...binaries.lock import read_lock
+from ...exceptions import DbdevError, LockError
 from ...findings import ERROR, NOTE, WARNING, Finding
 from ...process import ports
 from ...process.leftovers import working_in
@@ -38,6 +40,7 @@ def _settings(backend: ServerBackend) -> Iterator[Finding]:
     except DbdevError as error:
         yield Finding(ERROR, backend.server_name, error.message, error.hints)
         return
+    yield from _lock(backend)
     toolchain, problem = backend.installed_toolchain()
     if problem:
         yield Finding(ERROR, backend.server_name, problem)
@@ -49,6 +52,18 @@ def _settings(backend: ServerBackend) -> Iterator[Finding]:
             backend.check_series(toolchain)
         except DbdevError as error:
             yield Finding(ERROR, backend.server_name, error.message, error.hints)
+
+
+def _lock(backend: ServerBackend) -> Iterator[Finding]:
+    """Under --locked a lock that does not fit is an error; without it is written anew."""
+    file, requirement = backend.sources().lock, backend.pin.requirement
+    lock = None
+    with suppress(LockError):  # Of a damaged one the doctor tells by itself.
+        lock = read_lock(file)
+    entry = None if lock is None else lock.get(*backend.lock_key)
+    if entry is not None and not entry.satisfies(requirement):
+        text = f"{file} has {entry}, and {requirement} is pinned"
+        yield Finding(WARNING, backend.server_name, text, ("dbdev_lock writes it anew",))
 
 
 def _server(backend: ServerBackend) -> Iterator[Finding]:
