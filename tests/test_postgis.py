@@ -137,3 +137,52 @@ def test_a_project_whose_libraries_cannot_be_had_is_told_so(new_project: Project
     said = project.manage("dbdev_init", DBDEV_OFFLINE="1")
     assert said.status != 0
     assert "PostGIS's libraries are not to be had: Nothing here provides postgresql 1.0" in said.all
+
+
+@needs_apt
+@pytest.mark.parametrize("command", [("dbdev_lock", "--check"), ("dbdev_init", "--locked")])
+def test_settings_resolve_nothing_that_the_command_may_not(
+    new_project: ProjectFactory, command: tuple[str, str]
+) -> None:
+    """They are read before the command: what it is told holds for ``geo_libraries`` as well."""
+    project = geo_project(new_project)
+    lock = project.root / "dbdev.lock"
+    lock.unlink(missing_ok=True)
+    said = project.manage(*command)
+    assert said.status != 0
+    assert "dbdev.lock does not exist" in said.err
+    assert not lock.exists()
+
+
+@needs_apt
+def test_settings_fetch_nothing_when_the_command_may_not(
+    new_project: ProjectFactory, tmp_path: Path
+) -> None:
+    project = geo_project(new_project)
+    said = project.manage("dbdev_init", "--offline", DBDEV_STORE=str(tmp_path / "empty"))
+    assert said.status != 0
+    assert "switched off" in said.err
+    assert list((tmp_path / "empty").glob("trees/*")) == []
+
+
+@needs_apt
+def test_pytest_brings_up_what_a_fresh_checkout_lacks(new_project: ProjectFactory) -> None:
+    """Models cannot be imported before the libraries are there."""
+    from .test_pytest_plugin import run_pytest
+
+    project = geo_project(new_project)
+    project.write("pytest.ini", "[pytest]\nDJANGO_SETTINGS_MODULE = settings\n")
+    project.write(
+        "test_places.py",
+        """
+        import pytest
+        from django.contrib.gis.geos import Point
+        from places.models import Place
+
+        @pytest.mark.django_db
+        def test_place():
+            Place.objects.create(name="Oslo", point=Point(10.75, 59.91, srid=4326))
+            assert Place.objects.get().point.srid == 4326
+        """,
+    )
+    assert "1 passed" in run_pytest(project, "--dbdev=ephemeral").ok().out

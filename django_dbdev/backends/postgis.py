@@ -112,15 +112,16 @@ def _toolchain_environment(alias: str | None) -> Mapping[str, str]:
         store=conf.store(),
         bindir=bindir,
         suffix=suffix,
-        locked=conf.flag("DBDEV_LOCKED"),
-        offline=conf.flag("DBDEV_OFFLINE"),
+        # The command itself comes later, and what it is told holds here already.
+        locked=conf.flag("DBDEV_LOCKED") or bool({"--locked", "--check"} & _given()),
+        offline=conf.flag("DBDEV_OFFLINE") or "--offline" in _given(),
         alias=alias if own else None,
         suites=project.pins.suites,
         channel=project.pins.channel,
     )
     toolchain: Toolchain | None = None
     try:
-        if len(sys.argv) > 1 and sys.argv[1] in _FETCHING:
+        if _may_fetch():
             toolchain = find_toolchain(requirement, sources).toolchain
         else:
             toolchain = installed_toolchain(requirement, sources)
@@ -128,3 +129,17 @@ def _toolchain_environment(alias: str | None) -> Mapping[str, str]:
         # Here it would be a traceback; the command itself says it better, if it gets that far.
         warnings.warn(f"PostGIS's libraries are not to be had: {error}", stacklevel=3)
     return toolchain.geo_environment if toolchain else {}
+
+
+def _may_fetch() -> bool:
+    """Whether the running command fetches programs: it, or pytest, would not get that far."""
+    words = sys.argv[1:]
+    return any(word in _FETCHING for word in words[:1]) or any(
+        word.partition("=")[0] == "--dbdev" for word in words
+    )
+
+
+def _given() -> set[str]:
+    """The arguments of the running command, less those of what ``dbdev_run`` is to run."""
+    own = sys.argv[: sys.argv.index("--")] if "--" in sys.argv else sys.argv
+    return set(own[1:])
