@@ -5,8 +5,6 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from django_dbdev.backends.postgresql.control import PostgresControl
-from django_dbdev.backends.postgresql.files import PostgresFiles
 from django_dbdev.backends.server import pristine
 from django_dbdev.binaries.store import Store
 from django_dbdev.process.sockets import make_private, socket_folders
@@ -25,12 +23,6 @@ def test_the_folder_of_a_killed_builders_socket_goes(tmp_path: Path) -> None:
     def build(folder: Path) -> None:
         (folder / pristine.NAME).mkdir(parents=True)
 
-    pristine.clone(
-        "other",
-        store,
-        tmp_path / "cluster",
-        build,
-        lambda folder: PostgresControl(PostgresFiles(folder, pristine.NAME)),
-    )
+    pristine.clone("other", store, tmp_path / "cluster", build)
     assert not sockets.exists()
     assert not left.exists()
