@@ -17,11 +17,11 @@ _HEAD = """\
 Benchmarks
 ==========
 
-Made by ``benchmarks/run``, which measures whole commands, as users type them, with a warm store.
-What is compared alternates in one run, round by round, and a ratio is taken within each round;
-medians and the least and greatest of all rounds are given. Nothing is removed while something is
-being measured, and what was written is on disk before the next begins. A goal is what the ratio
-should not exceed.
+Made by ``benchmarks/run``, which measures whole commands, as users type them, with a warm store
+unless a section begins from nothing and says so. What is compared alternates in one run, round by
+round, and a ratio is taken within each round; medians and the least and greatest of all rounds are
+given. Nothing is removed while something is being measured, and what was written is on disk before
+the next begins. A goal is what the ratio should not exceed.
 
 """
 _TAIL = """\
