@@ -109,7 +109,8 @@ def _alias_checks() -> Iterator[checks.CheckMessage]:
 
 
 def _check_port(backend: BaseDbdevBackend, ports: dict[int, str]) -> None:
-    """
+    """Look whether a server of another backend has the same port.
+
     :param ports: of the servers that were looked at, with an alias of each; this one's is added.
     :raises SharedServerError: when another server has the same.
     """

@@ -128,13 +128,18 @@ def server_ports() -> dict[str, int]:
 def _server_aliases() -> Iterator[tuple[str, type[ServerAlias]]]:
     from .backends.server.alias import ServerAlias
 
+    for alias, backend in _known_aliases():
+        if issubclass(backend, ServerAlias):
+            yield alias, backend
+
+
+def _known_aliases() -> Iterator[tuple[str, type[BaseDbdevBackend]]]:
     for alias, settings in conf.databases().items():
         try:
             backend = backendregistry.for_engine(settings["ENGINE"])
         except ConfigurationError:
             continue  # The commands say it.
-        if issubclass(backend, ServerAlias):
-            yield alias, backend
+        yield alias, backend
 
 
 def sqlite_files() -> dict[str, Path]:
@@ -160,13 +165,9 @@ def memory_aliases() -> set[str]:
 def _sqlite_aliases() -> Iterator[tuple[str, Mapping[str, Any]]]:
     from .backends.sqlite import SqliteBackend
 
-    for alias, settings in conf.databases().items():
-        try:
-            backend = backendregistry.for_engine(settings["ENGINE"])
-        except ConfigurationError:
-            continue  # The commands say it.
+    for alias, backend in _known_aliases():
         if issubclass(backend, SqliteBackend):
-            yield alias, settings
+            yield alias, conf.databases()[alias]
 
 
 def use_file(alias: str, file: Path) -> None:

@@ -128,6 +128,7 @@ class BaseDbdevBackend:
 
         For backends with :attr:`restores_beside`.
         """
+        raise NotImplementedError
 
     def bring_up(self) -> int | None:
         """As :meth:`init`, for backends with :attr:`has_server`.

@@ -33,7 +33,7 @@ from .base import timestamp
 from .mysqld import beside, sql
 from .mysqld.configuration import Configuration, check_settings, client_file, initial_options
 from .mysqld.control import MySqlControl
-from .mysqld.files import MySqlFiles, series_of, socket_name
+from .mysqld.files import MySqlFiles, socket_name
 from .mysqld.guide_values import GuideValues, guide_values
 from .mysqld.served import Served
 from .server.accounts import Account, NameLimits
@@ -137,14 +137,14 @@ class MySqlBackend(ServerBackend):
             return sources
         return replace(sources, bindir=conf.project_root()[0] / base / "bin")
 
-    def series_of(self, version: str) -> str:
-        return series_of(version)
-
     # Clusters.
 
     def made_by(self, toolchain: Toolchain) -> bool:
         made = self.files.made()
-        return made.engine == toolchain.engine and made.series in ("", series_of(toolchain.version))
+        return made.engine == toolchain.engine and made.series in (
+            "",
+            self.series_of(toolchain.version),
+        )
 
     def made_title(self) -> str:
         made = self.files.made()

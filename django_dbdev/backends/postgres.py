@@ -90,9 +90,6 @@ class PostgresBackend(ServerBackend):
     def check_driver(self) -> None:
         sql.driver()
 
-    def series_of(self, version: str) -> str:
-        return version.split(".")[0]
-
     # Clusters.
 
     def choose_identity(

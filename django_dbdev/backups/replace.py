@@ -16,10 +16,10 @@ the server's lock, at the beginning of every command that takes it:
 - killed between 1 and 2: no whole live folder, and an old one: the old one is put back;
 - killed after 2: a whole live folder, and an old one: what was begun is finished, 3 and 4.
 
-An upgrade (:func:`exchange`) shares no files with the old data, which becomes a backup by its own
-rename: where that backup has data and no manifest, :func:`mend` finishes it when there is a whole
-live folder, and puts the data back when there is none. Where the backups are on another disk it
-is copied there first, and set aside as in a restore.
+An upgrade (:meth:`Replacement.exchange`) shares no files with the old data, which becomes a backup
+by its own rename: where that backup has data and no manifest, :func:`mend` finishes it when there
+is a whole live folder, and puts the data back when there is none. Where the backups are on another
+disk it is copied there first, and set aside as in a restore.
 """
 
 from __future__ import annotations
@@ -85,41 +85,38 @@ class Replacement:
         step("restore:kept")
         discard(self.old)
 
+    def exchange(self, kept: Path) -> None:
+        """Give the new data the live name; the old becomes the data of the backup ``kept``.
 
-def exchange(live: Path, new: Path, kept: Path) -> None:
-    """Give new data the live name; the old becomes the data of the backup ``kept``.
+        Whatever is raised from here, :func:`mend` must be called.
 
-    Whatever is raised from here, :func:`mend` must be called.
+        :param kept: a backup without data that waits for its manifest.
+        """
+        copying.flush(self.new.parent)
+        step("upgrade:flushed")
+        try:
+            self.live.rename(kept / DATA)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            self._carry_away(kept)
+        step("upgrade:set-aside")
+        self.new.rename(self.live)
+        step("upgrade:swapped")
+        (kept / PENDING).rename(kept / MANIFEST)
+        step("upgrade:kept")
+        discard(self.old)
 
-    :param kept: a backup without data that waits for its manifest.
-    """
-    copying.flush(new.parent)
-    step("upgrade:flushed")
-    old = new.with_suffix(".old")
-    try:
-        live.rename(kept / DATA)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        _carry_away(live, old, kept)
-    step("upgrade:set-aside")
-    new.rename(live)
-    step("upgrade:swapped")
-    (kept / PENDING).rename(kept / MANIFEST)
-    step("upgrade:kept")
-    discard(old)
-
-
-def _carry_away(live: Path, old: Path, kept: Path) -> None:
-    """Copy data to a backup on another disk, and set it aside as ``old``."""
-    copied = kept / f"{DATA}.new"
-    # With the files' times, which the manifest has.
-    shutil.copytree(live, copied, symlinks=True)
-    copying.flush(kept)
-    step("upgrade:copied-away")
-    live.rename(old)
-    step("upgrade:moved-away")
-    copied.rename(kept / DATA)
+    def _carry_away(self, kept: Path) -> None:
+        """Copy the old data to a backup on another disk, and set it aside."""
+        copied = kept / f"{DATA}.new"
+        # With the files' times, which the manifest has.
+        shutil.copytree(self.live, copied, symlinks=True)
+        copying.flush(kept)
+        step("upgrade:copied-away")
+        self.live.rename(self.old)
+        step("upgrade:moved-away")
+        copied.rename(kept / DATA)
 
 
 def flush_recent(root: Path) -> None:

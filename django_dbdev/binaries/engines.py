@@ -26,6 +26,8 @@ class Engine:
     :param config_program: tells how it was built and where its files are; may be missing.
     :param extension_file: an extension's file below the folder that ``config_program`` calls
         sharedir; ``{}`` is its name.
+    :param series_parts: how many numbers of a version say whose data it reads: one of "18.6", two
+        of "10.11.19".
     :param features: what a build has or has not, asked for among the extensions and never
         created: by name, the first major version that has it unless told otherwise.
     """
@@ -44,6 +46,7 @@ class Engine:
     config_program: str = ""
     extension_file: str = ""
     features: Mapping[str, int] = field(default_factory=dict)
+    series_parts: int = 2
 
     @property
     def bindir_variable(self) -> str:
@@ -58,6 +61,10 @@ class Engine:
     def suffix_of(self, alias: str) -> str:
         """How such variables end for an alias with a pin of its own: "_REPORTING"."""
         return "_" + re.sub(rb"[^A-Za-z0-9]", b"_", alias.encode()).decode().upper()
+
+    def series_of(self, version: str) -> str:
+        """The versions that read each other's data: "18" of "18.6", "10.11" of "10.11.19"."""
+        return ".".join(version.split(".")[: self.series_parts])
 
     def parse_version(self, text: str) -> str | None:
         """The version in what the server says, in the form of PEP 440; None without one.
@@ -110,6 +117,7 @@ POSTGRESQL = Engine(
     extension_file="extension/{}.control",
     # Source: PostgreSQL 16's release notes, E.16.2, "Build with ICU support by default".
     features={"icu": 16},
+    series_parts=1,
 )
 
 #: The settings of 1.2.3 name the programs of both engines.

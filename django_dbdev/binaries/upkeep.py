@@ -19,6 +19,7 @@ from typing import Any
 
 from ..exceptions import LockError
 from .digest import tree_digest
+from .engines import ENGINES
 from .lock import Lock, read_lock
 from .store import Store
 
@@ -208,12 +209,15 @@ def _users(store: Store) -> dict[str, set[str]]:
     """The roots of the projects that use each tree, by the tree's key."""
     found: dict[str, set[str]] = {}
     records = store.records()
+    running: set[str] | None = None
     for _, user in store.users():
         locked = _locked(Path(user["root"]) / "dbdev.lock")
         for _, key in _links(Path(user["prefix"]), store):
             record = records.get(key, {})
-            if _is_replaced(record, locked) and key not in _running(store):
-                continue
+            if _is_replaced(record, locked):
+                running = _running(store) if running is None else running
+                if key not in running:
+                    continue
             for used in (key, *record.get("uses", ())):
                 found.setdefault(used, set()).add(user["root"])
     return found
@@ -222,13 +226,10 @@ def _users(store: Store) -> dict[str, set[str]]:
 def _is_replaced(record: Mapping[str, Any], locked: Mapping[tuple[str, str], set[str]]) -> bool:
     """Whether the lock has another version of what a tree is, of the same series."""
     engine, version = str(record.get("engine")), str(record.get("version"))
-    there = locked.get((engine, _series(engine, version)), set())
+    if engine not in ENGINES:
+        return False
+    there = locked.get((engine, ENGINES[engine].series_of(version)), set())
     return bool(there) and version not in there
-
-
-def _series(engine: str, version: str) -> str:
-    """Versions of one series read each other's data: "18" of PostgreSQL 18.6, else "10.11"."""
-    return ".".join(version.split(".")[: 1 if engine == "postgresql" else 2])
 
 
 def _locked(file: Path) -> dict[tuple[str, str], set[str]]:
@@ -237,9 +238,9 @@ def _locked(file: Path) -> dict[tuple[str, str], set[str]]:
     with suppress(LockError):
         lock = read_lock(file) or Lock()
         for engines in (lock.engines, *lock.databases.values()):
-            for engine, entry in engines.items():
-                for package in entry.packages:
-                    series = (engine, _series(engine, package.version))
+            for engine in engines.keys() & ENGINES.keys():
+                for package in engines[engine].packages:
+                    series = (engine, ENGINES[engine].series_of(package.version))
                     found.setdefault(series, set()).add(package.version)
     return found
 

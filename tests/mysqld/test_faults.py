@@ -6,7 +6,7 @@ import os
 
 from tests.backups.helpers import fill, numbers
 from tests.backups.test_disks import MB, leave, mounted
-from tests.reliability.test_faults import under
+from tests.reliability.test_faults import free_space_without_any, under
 
 from .conftest import MySqlProject
 
@@ -42,13 +42,7 @@ def test_a_full_disk_from_init_to_destroy(mysql: MySqlProject) -> None:
         mysql.manage("dbdev_startserver").ok()
         assert numbers(mysql) == [1, 2]
 
-        # What frees space works without any.
-        mysql.manage("dbdev_backup").ok()
-        leave(mysql, 0)
-        mysql.manage("dbdev_clearbackups", "--noinput").ok()
-        leave(mysql, 0)
-        mysql.manage("dbdev_destroy", "--noinput").ok()
-        assert not mysql.datadir.exists()
+        free_space_without_any(mysql)
 
 
 def test_without_home_xdg_and_a_place_for_temporary_files(mysql: MySqlProject) -> None:

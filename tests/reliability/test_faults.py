@@ -58,6 +58,15 @@ def read_only(folder: Path) -> str:
 # Full disks.
 
 
+def free_space_without_any(project: Project) -> None:
+    project.manage("dbdev_backup").ok()
+    leave(project, 0)
+    project.manage("dbdev_clearbackups", "--noinput").ok()
+    leave(project, 0)
+    project.manage("dbdev_destroy", "--noinput").ok()
+    assert not project.datadir.exists()
+
+
 def test_a_full_disk_from_init_to_destroy(project: Project) -> None:
     with mounted(project, "-t", "tmpfs", "-o", "size=250m", "tmpfs"):
         for free in (0, 8 * MB):
@@ -86,13 +95,7 @@ def test_a_full_disk_from_init_to_destroy(project: Project) -> None:
         project.manage("dbdev_startserver").ok()
         assert numbers(project) == [1, 2]
 
-        # What frees space works without any.
-        project.manage("dbdev_backup").ok()
-        leave(project, 0)
-        project.manage("dbdev_clearbackups", "--noinput").ok()
-        leave(project, 0)
-        project.manage("dbdev_destroy", "--noinput").ok()
-        assert not project.datadir.exists()
+        free_space_without_any(project)
         ballast.unlink()
         project.manage("dbdev_init").ok()
 

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...binaries.engines import MARIADB
 from ...process.sockets import socket_directory
 from ...records import parse_json, write_atomically
 from ..server.files import ServerFiles
@@ -28,12 +29,8 @@ class Made:
 
     @property
     def series(self) -> str:
-        return series_of(self.version)
-
-
-def series_of(version: str) -> str:
-    """The first two numbers: "10.11" of "10.11.19", "8.4" of "8.4.6"."""
-    return ".".join(version.split(".")[:2])
+        """Reckoned alike for both."""
+        return MARIADB.series_of(self.version)
 
 
 def socket_name(port: object) -> str:

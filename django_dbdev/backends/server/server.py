@@ -13,6 +13,7 @@ from typing import Protocol
 
 from ... import conf
 from ...backups.replace import mend
+from ...binaries.engines import get_engine
 from ...binaries.store import Store
 from ...binaries.toolchain import Toolchain
 from ...exceptions import DbdevError, ServerError
@@ -56,9 +57,9 @@ class DatabaseServer(ServerAlias):
     @abstractmethod
     def control(self) -> ServerControl: ...
 
-    @abstractmethod
     def series_of(self, version: str) -> str:
         """Versions of one series read each other's data: "16" of "16.15"."""
+        return get_engine(self.engine).series_of(version)
 
     @abstractmethod
     def choose_identity(

@@ -1,7 +1,7 @@
 """Moving a cluster to another series of its server: built beside it, and swapped by rename.
 
 The old data becomes a backup as it is, so that nothing of it is lost whatever happens: see
-:func:`django_dbdev.backups.replace.exchange`.
+:func:`django_dbdev.backups.replace.Replacement.exchange`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ...backups.describe import Copied, describe
 from ...backups.faults import step
 from ...backups.manifest import SNAPSHOT, write_manifest
 from ...backups.names import UPGRADED
-from ...backups.replace import PENDING, discard, exchange
+from ...backups.replace import PENDING, Replacement, discard
 from ...backups.snapshot import describe_tree
 from ...binaries.systems import current_system
 from ...binaries.toolchain import Toolchain
@@ -79,9 +79,8 @@ def _finish(backend: ServerBackend, toolchain: Toolchain) -> None:
 
 def _move(backend: ServerBackend, old: Toolchain, new: Toolchain) -> Path:
     """Build, compare, swap; the backup that has the old data then."""
-    datadir, time_ = backend.files.datadir, timestamp()
-    target = datadir.with_name(f".{datadir.name}.{time_}.new")
-    work = datadir.with_name(f".{datadir.name}.{time_}.work.new")
+    replacement = Replacement(backend.files.datadir, timestamp())
+    work = replacement.new.with_suffix(".work.new")
     server = backend.control.settled()
     # From here on whoever comes after a kill knows that an upgrade was under way.
     kept = Path(backend.create_timestamped_backupdir(UPGRADED))
@@ -89,12 +88,12 @@ def _move(backend: ServerBackend, old: Toolchain, new: Toolchain) -> Path:
         if server is not None:
             backend.stop(server)
         step("upgrade:begun")
-        for fact in backend.build_upgraded(old, new, target, work):
+        for fact in backend.build_upgraded(old, new, replacement.new, work):
             backend.reporter.fact(fact)
         step("upgrade:built")
         _describe(backend, kept, old)
         step("upgrade:described")
-        exchange(datadir, target, kept)
+        replacement.exchange(kept)
     except BaseException:
         # It says where the old data is.
         backend.mend()

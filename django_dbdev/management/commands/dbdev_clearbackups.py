@@ -42,8 +42,9 @@ class Command(BaseDbdevCommand):
             find_named(root, name)
         if root.is_dir():
             with working_alone(backend):
-                # What is unfinished may be the old data of a restore or an upgrade that was killed.
-                backend.mend()
+                if backend.restores_beside:
+                    # What is unfinished may be the old data of what was killed.
+                    backend.mend()
                 now = datetime.now().astimezone()
                 chosen = to_clear(listed(root), now, keep=keep, older_than=age, name=name)
                 gone = [each.place.directory for each in chosen]
