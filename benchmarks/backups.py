@@ -5,7 +5,8 @@ nearly all of it) and ``project`` (a hundred tables of uneven size, the largest 
 that does not compress to nothing). Alternating in one run, all commands as users type them, net of
 ``manage.py check``:
 
-- ``cp -a`` of a stopped datadir without what a snapshot leaves out: 1.00;
+- ``cp -a`` of a stopped datadir without what a snapshot leaves out: 1.00; and the same until it is
+  on disk, for which restores wait;
 - the first snapshot: with no other to link to; and restoring it when nothing of it is there,
   and when all of it is;
 - three tables changed: the next snapshot, and restoring that of before;
@@ -32,7 +33,7 @@ from pathlib import Path
 
 import psycopg
 
-from .harness import Measurements, Row, Section, alternate, show, timed
+from .harness import Measurements, Row, Section, alternate, own_start_and_stop, show, timed
 
 SETTINGS = """
 from django_dbdev.backends.postgres import DBSETTINGS
@@ -171,6 +172,18 @@ class Bench:
         shutil.rmtree(target)
         return seconds
 
+    def cp_to_disk(self, index: int) -> float:
+        """The same, until it is on disk: what a restore waits for before it swaps."""
+        self._ensure_snapshot()
+        self.settle()
+        (kept, *_) = self.backups.glob("backup-*/data")
+        target = self.root / f"cp-disk-{index}"
+        seconds = timed(["cp", "-a", kept, target], env=self.env, cwd=self.root)
+        seconds += timed(["sync", "-f", target], env=self.env, cwd=self.root)
+        shutil.rmtree(target)
+        os.sync()
+        return seconds
+
     def first_snapshot(self, index: int) -> float:
         self.clear()
         self.settle()
@@ -210,8 +223,12 @@ class Bench:
             self.manage("dbdev_backup")
 
     def stop_and_start(self, index: int) -> float:
-        stop = self.manage("dbdev_stopserver") - self.manage("check")
-        return stop + self.manage("dbdev_startserver")
+        """The server's own, without any command of ours."""
+        self.settle()
+        self.manage("dbdev_stopserver")
+        seconds = own_start_and_stop(self.bin / "postgres", self.data, self.root, self.env)
+        self.manage("dbdev_startserver")
+        return sum(seconds)
 
     def pg_dump(self, index: int) -> float:
         self.settle()
@@ -271,10 +288,11 @@ class Bench:
         return seconds
 
 
-CHECK, CP = "manage.py check", "cp -a of what is kept"
+CHECK = "manage.py check"
+CP, CP_DISK = "cp -a of what is kept", "cp -a, sync -f"
 FIRST, NEXT = "first snapshot", "next snapshot"
 EMPTY, SAME, BACK = "restore, nothing there", "restore, nothing changed", "restore, changed"
-STOP_START = "stop and start"
+STOP_START = "the server's own stop and start"
 DUMP, LOAD = "pg_dump -Fc", "pg_restore"
 TEMPLATE, TEMPLATE_BACK = "file_copy template", "file_copy template back"
 DSLR, DSLR_BACK = "DSLR snapshot", "DSLR restore"
@@ -284,6 +302,7 @@ def contenders(bench: Bench) -> dict[str, Callable[[int], float]]:
     found: dict[str, Callable[[int], float]] = {
         CHECK: bench.check,
         CP: bench.cp,
+        CP_DISK: bench.cp_to_disk,
         FIRST: bench.first_snapshot,
         EMPTY: bench.restore_nothing_there,
         SAME: bench.restore_unchanged,
@@ -305,17 +324,18 @@ def rows(kind: str, measured: Measurements) -> list[Row]:
     net = {
         name: [max(s - c, 0.001) for s, c in zip(values, measured.seconds[CHECK], strict=True)]
         for name, values in measured.seconds.items()
-        if name in {FIRST, NEXT, EMPTY, SAME, BACK, STOP_START}
+        if name in {FIRST, NEXT, EMPTY, SAME, BACK}
     }
     plain = Measurements({**measured.seconds, **net})
 
     def ratio(of: str, to: str) -> tuple[float, float, float]:
-        less = [STOP_START] if of in {EMPTY, SAME, BACK} and to in {CP, FIRST} else []
+        less = [STOP_START] if of in {EMPTY, SAME, BACK} and to in {CP, CP_DISK, FIRST} else []
         return plain.ratio([of], to, less=less)
 
     found = [
         Row(f"{FIRST} / cp -a", ratio(FIRST, CP), 1.15),
         Row(f"({EMPTY} - stop, start) / cp -a", ratio(EMPTY, CP), 1.15),
+        Row(f"({EMPTY} - stop, start) / cp -a, sync -f", ratio(EMPTY, CP_DISK)),
         Row(f"({SAME} - stop, start) / cp -a", ratio(SAME, CP), 1.15),
         Row(f"{FIRST} / pg_dump", ratio(FIRST, DUMP), 1 / 3),
         Row(f"{EMPTY} / pg_restore", ratio(EMPTY, LOAD), 1 / 7),

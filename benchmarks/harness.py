@@ -10,6 +10,8 @@ import argparse
 import json
 import os
 import shutil
+import signal
+import socket
 import statistics
 import subprocess
 import tempfile
@@ -76,6 +78,35 @@ def as_unprivileged(arguments: Sequence[str | Path]) -> list[str]:
     if os.geteuid() == 0:
         return ["unshare", "--user", "--map-user=1", "--map-group=1", *words]
     return words
+
+
+def own_start_and_stop(
+    postgres: Path, data: Path, sockets: Path, env: Mapping[str, str]
+) -> tuple[float, float]:
+    """What PostgreSQL itself takes on a stopped cluster that django_dbdev made.
+
+    :return: Seconds from spawn to the first accepted connection, and from signal to exit.
+    """
+    local = (data / "dbdev_local.conf").read_text()
+    port = int(local.split("port = ")[1].split()[0])
+    started = time.perf_counter()
+    server = subprocess.Popen(
+        as_unprivileged([postgres, "-D", data, "-k", sockets]),
+        env=dict(env),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    pid_file = data / "postmaster.pid"
+    while not (pid_file.exists() and "ready" in pid_file.read_text()):
+        if server.poll() is not None:
+            raise SystemExit(f"the server on {data} ended with status {server.returncode}")
+        time.sleep(0.001)
+    with socket.create_connection(("127.0.0.1", port)):
+        up = time.perf_counter() - started
+    started = time.perf_counter()
+    server.send_signal(signal.SIGINT)
+    server.wait()
+    return up, time.perf_counter() - started
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from .harness import (
     alternate,
     as_unprivileged,
     measure,
+    own_start_and_stop,
     parser_of,
     timed,
 )
@@ -122,29 +123,9 @@ class Bench:
         return self._server()[1]
 
     def _server(self) -> tuple[float, float]:
-        """Seconds from spawn to the first accepted connection, and from signal to exit."""
         data = self.project / "dbdev_tempdata" / "PostgresBackend"
-        local = (data / "dbdev_local.conf").read_text()
-        port = int(local.split("port = ")[1].split()[0])
         # The socket's own folder is gone while the server is stopped: another one is given.
-        started = time.perf_counter()
-        server = subprocess.Popen(
-            as_unprivileged([self.bin / "postgres", "-D", data, "-k", self.folder]),
-            env=self.env,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        pid_file = data / "postmaster.pid"
-        while not (pid_file.exists() and "ready" in pid_file.read_text()):
-            if server.poll() is not None:
-                raise SystemExit(f"the server on {data} ended with status {server.returncode}")
-            time.sleep(0.001)
-        with socket.create_connection(("127.0.0.1", port)):
-            up = time.perf_counter() - started
-        started = time.perf_counter()
-        server.send_signal(signal.SIGINT)
-        server.wait()
-        return up, time.perf_counter() - started
+        return own_start_and_stop(self.bin / "postgres", data, self.folder, self.env)
 
     def second_prefix(self, index: int) -> float:
         """Seconds inside a new process, from a locked project to a toolchain in its prefix."""
