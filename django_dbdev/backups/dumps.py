@@ -499,6 +499,9 @@ def replaced(path: Path) -> Iterator[Path]:
     when the block ends.
     """
     _clear_up(path)
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        # The programs would name the temporary file.
+        raise DumpError(f"{path.parent} cannot be written to.")
     temporary = path.with_name(f".{path.name}.{os.getpid()}{_UNFINISHED}")
     try:
         yield temporary

@@ -88,7 +88,13 @@ def _make(folder: Path, mode: int, owners: set[int] | None) -> None:
         folder.mkdir(mode=mode, parents=True, exist_ok=True)
         status = folder.lstat()
     except OSError as error:
-        raise ServerError(f"The folder {folder} cannot be made: {error.strerror}.") from None
+        raise ServerError(
+            f"The folder {folder} cannot be made: {error.strerror}.",
+            hints=[
+                f"the path of a socket has at most {MAX_PATH} bytes: it stands in the project "
+                "where that has a shorter one, and in DBDEV_STORE likewise"
+            ],
+        ) from None
     if not stat.S_ISDIR(status.st_mode) or not (owners is None or status.st_uid in owners):
         raise ServerError(
             f"{folder} is a link, or belongs to somebody else (uid {status.st_uid}): "

@@ -10,7 +10,7 @@ from tests.conftest import Project
 
 
 def root(project: Project) -> Path:
-    return project.tempdata / "PostgresBackend-backups"
+    return project.datadir.with_name(f"{project.datadir.name}-backups")
 
 
 def backups(project: Project) -> list[Path]:
@@ -51,7 +51,7 @@ def assert_nothing_is_shared(project: Project) -> None:
 
 def leftovers(project: Project) -> list[str]:
     """What interrupted work would leave."""
-    hidden = [p.name for p in project.tempdata.glob(".PostgresBackend*")]
+    hidden = [p.name for p in project.tempdata.glob(f".{project.datadir.name}*")]
     unfinished = [
         p.name for p in root(project).iterdir() if p.is_dir() and not (p / "manifest.json").exists()
     ]

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 
 from tests.backups.helpers import fill, numbers
 from tests.backups.test_disks import MB, leave, mounted
-from tests.reliability.test_faults import free_space_without_any, under
+from tests.reliability.conditions import (
+    do_without_home_and_xdg,
+    do_without_tmp,
+    free_space_without_any,
+    meet_a_quota,
+    meet_closed_folders,
+)
 
 from .conftest import MySqlProject
 
@@ -45,14 +51,17 @@ def test_a_full_disk_from_init_to_destroy(mysql: MySqlProject) -> None:
         free_space_without_any(mysql)
 
 
+def test_a_quota(mysql: MySqlProject, tmp_path: Path) -> None:
+    meet_a_quota(mysql, tmp_path)
+
+
+def test_folders_that_were_closed(mysql: MySqlProject) -> None:
+    meet_closed_folders(mysql)
+
+
 def test_without_home_xdg_and_a_place_for_temporary_files(mysql: MySqlProject) -> None:
-    gone: dict[str, str | None] = {
-        **{name: None for name in os.environ if name.startswith("XDG_")},
-        "HOME": None,
-        "TMPDIR": "/nonexistent",
-    }
-    under([], mysql, "dbdev_init", **gone).ok()
-    under([], mysql, "dbdev_backup", **gone).ok()
-    under([], mysql, "dbdev_createdump", "one.sql.gz", **gone).ok()
-    under([], mysql, "dbdev_loaddump", "one.sql.gz", **gone).ok()
-    under([], mysql, "dbdev_restore", "--noinput", **gone).ok()
+    do_without_home_and_xdg(mysql)
+
+
+def test_tmp_that_cannot_be_written_to(mysql: MySqlProject) -> None:
+    do_without_tmp(mysql)

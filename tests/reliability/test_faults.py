@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -19,52 +19,26 @@ import psutil
 import pytest
 
 from tests.backups.helpers import backups, fill, leftovers, numbers
-from tests.backups.test_disks import leave, mounted, run
-from tests.conftest import Project, ProjectFactory, Result, wait_until, working_in
+from tests.backups.test_disks import leave, mounted
+from tests.conftest import Project, ProjectFactory, working_in
 
+from .conditions import (
+    do_without_home_and_xdg,
+    do_without_tmp,
+    free_space_without_any,
+    meet_a_quota,
+    meet_closed_folders,
+    read_only,
+    under,
+    with_mounts,
+)
 from .scenarios import share_trees
 
 MB = 1_000_000
 PR_SET_CHILD_SUBREAPER = 36
 
 
-def under(prefix: Sequence[str], project: Project, *args: str, **environment: str | None) -> Result:
-    """A command behind a program such as unshare. None takes a variable out."""
-    wanted = {**project.env(), **environment}
-    done = subprocess.run(
-        [*prefix, sys.executable, str(project.root / "manage.py"), *args],
-        cwd=project.root,
-        env={name: value for name, value in wanted.items() if value is not None},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
-    return Result(done.returncode, done.stdout, done.stderr)
-
-
-def with_mounts(*commands: str) -> list[str]:
-    """What runs a program with mounts of its own; skips where that is not allowed."""
-    prefix = ["unshare", "--mount", "sh", "-ec", "; ".join((*commands, 'exec "$@"')), "sh"]
-    if os.geteuid() != 0 or subprocess.run([*prefix, "true"], capture_output=True).returncode:
-        pytest.skip("this needs root, and leave to mount")
-    return prefix
-
-
-def read_only(folder: Path) -> str:
-    return f"mount --bind {folder} {folder}; mount -o remount,ro,bind {folder}"
-
-
 # Full disks.
-
-
-def free_space_without_any(project: Project) -> None:
-    project.manage("dbdev_backup").ok()
-    leave(project, 0)
-    project.manage("dbdev_clearbackups", "--noinput").ok()
-    leave(project, 0)
-    project.manage("dbdev_destroy", "--noinput").ok()
-    assert not project.datadir.exists()
 
 
 def test_a_full_disk_from_init_to_destroy(project: Project) -> None:
@@ -136,61 +110,8 @@ def test_a_limit_on_the_size_of_files(project: Project) -> None:
     assert numbers(project) == [1, 2]
 
 
-@contextmanager
-def with_quota(project: Project, folder: Path) -> Iterator[Callable[[int | None], None]]:
-    """A btrfs at the project's state folder; what is given allows so many more bytes there."""
-    if shutil.which("mkfs.btrfs") is None:
-        pytest.skip("mkfs.btrfs is not installed")
-    image = folder / "quota.img"
-    with image.open("wb") as file:
-        file.truncate(1000 * MB)
-    run("mkfs.btrfs", "-q", image)
-    with mounted(project, "-o", "loop", image):
-        run("btrfs", "quota", "enable", project.tempdata)
-
-        def allow(free: int | None) -> None:
-            # This too may meet the quota, until what is reserved was written.
-            unlimit = ["btrfs", "qgroup", "limit", "none", str(project.tempdata)]
-            wait_until(lambda: subprocess.run(unlimit, capture_output=True).returncode == 0)
-            if free is not None:
-                run("btrfs", "filesystem", "sync", project.tempdata)
-                shown = run("btrfs", "qgroup", "show", "--raw", "-f", project.tempdata)
-                used = int(shown.splitlines()[-1].split()[1])
-                run("btrfs", "qgroup", "limit", str(used + free), project.tempdata)
-
-        yield allow
-
-
 def test_a_quota(project: Project, tmp_path: Path) -> None:
-    with with_quota(project, tmp_path) as allow:
-        allow(4 * MB)
-        failed = project.manage("dbdev_init").failed(1)
-        assert f"{project.tempdata}/" in failed.err
-        assert "Disk quota exceeded" in failed.err
-        assert "hint: free some space" in failed.err
-        assert not project.datadir.exists()
-        allow(None)
-        project.manage("dbdev_init").ok()
-        fill(project, 1, 2)
-        project.manage("dbdev_createdump", "two.sql").ok()
-
-        for command in (
-            ("dbdev_backup",),
-            ("dbdev_loaddump", "two.sql"),
-            ("dbdev_reinit", "--noinput"),
-        ):
-            allow(4 * MB)
-            done = project.manage(*command)
-            # Clones are counted late: this one may fit.
-            if command != ("dbdev_backup",) or done.status != 0:
-                assert "Disk quota exceeded" in done.failed().err
-                assert f"{project.tempdata}" in done.err
-            assert leftovers(project) == []
-            # The server may have met the quota as well: it goes down then, and recovers.
-            allow(None)
-            project.manage("dbdev_startserver").ok()
-            wait_until(lambda: project.manage("dbdev_serverinfo").status == 0)
-            assert numbers(project) == [1, 2]
+    meet_a_quota(project, tmp_path)
 
 
 # Folders that are closed.
@@ -263,50 +184,19 @@ def test_folders_that_were_closed(new_project: ProjectFactory, open_folder: Path
         under(prefix, project, "dbdev_restore", "--noinput", "-n", "one").ok()
 
 
+def test_folders_that_were_closed_with_a_server(project: Project) -> None:
+    meet_closed_folders(project)
+
+
 # What a machine may lack.
 
 
 def test_without_home_xdg_and_a_place_for_temporary_files(project: Project) -> None:
-    gone: dict[str, str | None] = {
-        **{name: None for name in os.environ if name.startswith("XDG_")},
-        "HOME": None,
-        "TMPDIR": "/nonexistent",
-    }
-    under([], project, "dbdev_init", **gone).ok()
-    under([], project, "dbdev_backup", **gone).ok()
-    under([], project, "dbdev_createdump", "one.sql.gz", **gone).ok()
-    under([], project, "dbdev_loaddump", "one.sql.gz", **gone).ok()
-    gone["HOME"] = "/nonexistent"
-    under([], project, "dbdev_restore", "--noinput", **gone).ok()
-    under([], project, "dbdev_destroy", "--noinput", **gone).ok()
+    do_without_home_and_xdg(project)
 
 
 def test_tmp_that_cannot_be_written_to(project: Project) -> None:
-    here = project.root.resolve()
-    closed = ["mount -t tmpfs -o ro,mode=555 tmpfs /var/tmp"]
-    if here.is_relative_to("/tmp"):
-        # The project's mount is below the one that hides it.
-        closed = [
-            closed[0],
-            f"mount --bind {here} /mnt",
-            "mount --bind /tmp /tmp",
-            f"mount --bind /mnt {here}",
-            "mount -o remount,ro,bind /tmp",
-        ]
-    else:
-        closed.append("mount -t tmpfs -o ro,mode=555 tmpfs /tmp")
-    prefix = with_mounts(*closed, f"cd {here}")
-    probe = subprocess.run([*prefix, "sh", "-c", "! touch /tmp/probe && touch here"], cwd=here)
-    assert probe.returncode == 0
-    under(prefix, project, "dbdev_init").ok()
-    fill(project, 1, 2)
-    under(prefix, project, "dbdev_backup", "-n", "one").ok()
-    fill(project, 3)
-    under(prefix, project, "dbdev_createdump", "one.sql.gz").ok()
-    under(prefix, project, "dbdev_restore", "--noinput", "-n", "one").ok()
-    assert numbers(project) == [1, 2]
-    under(prefix, project, "dbdev_loaddump", "one.sql.gz").ok()
-    assert numbers(project) == [1, 2, 3]
+    do_without_tmp(project)
 
 
 def test_few_descriptors(project: Project) -> None:

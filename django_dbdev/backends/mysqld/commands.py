@@ -99,7 +99,7 @@ def initialise(toolchain: Toolchain, datadir: Path, options: Mapping[str, object
             *_as_root(),
             *given,
         ),
-        _environment(toolchain),
+        {**_environment(toolchain), **_temporary_files(datadir.parent)},
         hidden=HIDDEN,
         cwd=datadir.parent,
     )
@@ -149,10 +149,20 @@ def client(
 def _server(toolchain: Toolchain, *args: str, cwd: Path) -> Command:
     environment = {**_environment(toolchain), **toolchain.server_environment}
     # The servers make files as these say, not as the caller's umask.
-    environment |= {"UMASK": "0600", "UMASK_DIR": "0700"}
+    environment |= {"UMASK": "0600", "UMASK_DIR": "0700", **_temporary_files(cwd)}
     return Command(
         toolchain.program(server_name(toolchain)), args, environment, hidden=HIDDEN, cwd=cwd
     )
+
+
+def _temporary_files(folder: Path) -> dict[str, str]:
+    """Where a server has its temporary files, without which InnoDB does not start.
+
+    :param folder: for a machine whose usual places cannot be written to.
+    """
+    usual = (os.environ.get("TMPDIR"), "/tmp")  # nosec B108 # the server's own default
+    usable = (place for place in usual if place and os.access(place, os.W_OK | os.X_OK))
+    return {"TMPDIR": next(usable, str(folder))}
 
 
 def _environment(toolchain: Toolchain) -> dict[str, str]:
