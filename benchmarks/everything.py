@@ -1,7 +1,8 @@
 """Everything that is measured, in one run: ``benchmarks/run [--quick] [--only PART…]``.
 
 Prints one table of ratios, with medians and spread, and writes ``results.json`` and from that the
-page and the plot of the documentation.
+page and the plot of the documentation. ``--only PART --replace`` writes the sections of a part
+anew, and leaves the others as they were: what is compared stands in one section.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -100,22 +101,26 @@ def machine(folder: Path) -> dict[str, str]:
     }
 
 
-def results(
-    sections: list[Section], by_size: list[Size], amount: Amount, folder: Path
-) -> dict[str, Any]:
+def results(sections: list[Section], by_size: list[Size], folder: Path) -> dict[str, Any]:
+    today = date.today().isoformat()
     return {
-        "date": date.today().isoformat(),
-        "rounds": amount.rounds,
         "machine": machine(folder),
-        "sections": [section.as_dict() for section in sections],
+        "sections": [{**section.as_dict(), "date": today} for section in sections],
         "sizes": [size.as_dict() for size in by_size],
     }
+
+
+def replaced(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Old results with the new sections in the place of those with the same titles."""
+    sections = {section["title"]: section for section in (*old["sections"], *new["sections"])}
+    return {**old, "sections": list(sections.values()), "sizes": new["sizes"] or old["sizes"]}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="tiny sizes; nothing is written")
     parser.add_argument("--only", nargs="+", choices=PARTS, help="some parts; nothing is written")
+    parser.add_argument("--replace", action="store_true", help="write those parts, with --only")
     parser.add_argument("--rounds", type=int, help=f"default: {FULL.rounds}; twice for init, peers")
     parser.add_argument("--json", type=Path, help="write the results to this file as well")
     parser.add_argument("--folder", type=Path, help="where to work; default: a temporary one")
@@ -124,7 +129,11 @@ def main() -> None:
     if options.rounds:
         amount = Amount(options.rounds, amount.megabytes, amount.sizes)
     parts = options.only or list(PARTS)
+    kept = report.read() if options.replace else None
     folder = Path(tempfile.mkdtemp(prefix="dbdev-bench-", dir=options.folder)).resolve()
+    if kept is not None and kept["machine"] != machine(folder):
+        folder.rmdir()
+        parser.error(f"the other parts were measured on another machine: {kept['machine']}")
     sections: list[Section] = []
     by_size: list[Size] = []
     failed = False
@@ -149,18 +158,22 @@ def main() -> None:
                 failed = True
                 print(f"Ended in {part}; what was measured is kept", file=sys.stderr, flush=True)
                 break
-        found = json.dumps(results(sections, by_size, amount, folder), indent=2) + "\n"
+        found = results(sections, by_size, folder)
     finally:
         _remove(folder)
     print(ratios(sections))
     if options.json:
-        options.json.write_text(found)
-    if not options.quick and not options.only:
-        report.RESULTS.write_text(found)
+        options.json.write_text(_json(found))
+    if not options.quick and (options.replace or not options.only):
+        report.RESULTS.write_text(_json(replaced(kept, found) if kept else found))
         report.write()
         print(f"Wrote {report.RESULTS}, {report.PAGE} and {report.PLOT}")
     if failed:
         sys.exit(1)
+
+
+def _json(found: Mapping[str, Any]) -> str:
+    return json.dumps(found, indent=2) + "\n"
 
 
 def _remove(folder: Path) -> None:

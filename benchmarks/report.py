@@ -38,8 +38,9 @@ On a quiet machine, with some 15 GB free for the full sizes:
 
 It makes a virtual environment of its own for the peers, measures for an hour or more, prints one
 table, and writes ``benchmarks/results.json``, this page and the plot. ``benchmarks/run --quick``
-shows in minutes that everything works, and writes nothing; ``--only peers`` measures a part. The
-parts run by themselves too: ``python -m benchmarks.init``, and ``run``, ``nothing``, ``peers``,
+shows in minutes that everything works, and writes nothing; ``--only peers`` measures a
+part, and with ``--replace`` its sections take the place of those on this page. The parts run by
+themselves too: ``python -m benchmarks.init``, and ``run``, ``nothing``, ``peers``,
 ``mysql``, ``nix``, ``backups`` and ``dumps`` likewise.
 """
 
@@ -49,7 +50,7 @@ def page(results: Mapping[str, Any] | None) -> str:
     if results is None:
         return _HEAD + _TAIL
     machine = "; ".join(f"{name} {value}" for name, value in results["machine"].items())
-    lines = [f"This run: {results['date']}, {results['rounds']} rounds. {machine}.", ""]
+    lines = [f"{machine}.", ""]
     for section in results["sections"]:
         lines += _section(section)
     if results["sizes"]:
@@ -59,6 +60,9 @@ def page(results: Mapping[str, Any] | None) -> str:
 
 def _section(section: Mapping[str, Any]) -> Iterator[str]:
     yield from _title(section["title"])
+    rounds = max(len(values) for values in section["seconds"].values())
+    yield f"Measured on {section['date']}, {rounds} {'round' if rounds == 1 else 'rounds'}."
+    yield ""
     ratios = [
         (label, _number(r["median"]), f"{_number(r['min'])} to {_number(r['max'])}", _goal(r))
         for label, r in section["ratios"].items()
