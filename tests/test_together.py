@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
@@ -24,8 +26,13 @@ def finished(commands: list[subprocess.Popen[str]]) -> list[str]:
 
 def servers(project: Project) -> list[int]:
     """Without the processes that they have begun themselves."""
-    found = {p.pid: p for p in project.servers() if p.name() in ("postgres", "mariadbd")}
-    return [pid for pid, process in found.items() if process.ppid() not in found]
+    found = {}
+    for process in project.servers():
+        # Those that a server ends may be gone by now.
+        with suppress(psutil.NoSuchProcess):
+            if process.name() in ("postgres", "mariadbd"):
+                found[process.pid] = process.ppid()
+    return [pid for pid, parent in found.items() if parent not in found]
 
 
 def init_at_once(project: Project, count: int) -> None:
