@@ -120,11 +120,18 @@ def arguments(process: RunningProcess) -> list[str]:
 def folder_of(process: RunningProcess) -> os.stat_result | None:
     """The folder that it works in, whatever its name is now; None where nobody tells.
 
-    A folder that was removed has no links left, and keeps its name in ``cwd``.
+    A folder that was removed has no links left, and keeps its name in ``cwd``: psutil takes away
+    the kernel's mark behind it.
     """
     with suppress(OSError):
         return os.stat(f"/proc/{process.pid}/cwd")
     return None
+
+
+def is_bereft(process: RunningProcess) -> bool:
+    """Whether the folder that it works in was removed, which its path does not tell."""
+    folder = folder_of(process)
+    return folder is not None and folder.st_nlink == 0
 
 
 def is_contained(process: RunningProcess) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -509,6 +510,21 @@ def test_a_server_whose_pid_file_is_not_there_is_not_taken_for_stopped(
     assert waiting.returncode == 0
     # It was stopped for the copy, as a server that runs is.
     assert "was down for" in said
+
+
+@pytest.mark.parametrize(
+    "command", [["dbdev_init"], ["dbdev_stopserver"], ["dbdev_destroy", "--noinput"]]
+)
+def test_a_server_whose_data_was_removed_does_not_stay(
+    running: MySqlProject, command: list[str]
+) -> None:
+    """It does not see that by itself, and would keep the port for ever."""
+    old, port = running.server(), running.port()
+    shutil.rmtree(running.tempdata)
+    assert f"Ended mariadbd (pid {old.pid}" in running.manage(*command).ok().err
+    assert not old.is_running() or old.status() == psutil.STATUS_ZOMBIE
+    running.manage("dbdev_init").ok()
+    assert running.port() == port
 
 
 def test_engines_that_it_serves() -> None:

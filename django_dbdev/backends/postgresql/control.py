@@ -100,12 +100,9 @@ class PostgresControl(ServerControl):
         """PostgreSQL writes pg_control by its whole path, wherever it works meanwhile."""
         datadir = self.files.datadir
         folder = processes.folder_of(process)
-        if folder is None or os.geteuid() not in (0, process.uid):
+        if folder is None or (datadir.exists() and os.path.samestat(folder, datadir.stat())):
             return False
-        if datadir.exists() and os.path.samestat(folder, datadir.stat()):
-            return False
-        started_here = str(datadir) in processes.arguments(process)[1:]
-        return started_here and not processes.is_contained(process)
+        return self.is_started_here(process)
 
     def _is_worked_on(self) -> bool:
         """Whether any process of a server, one that lost its postmaster too, uses the data."""

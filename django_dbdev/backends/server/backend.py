@@ -183,6 +183,7 @@ class ServerBackend(DatabaseServer):
     def destroy(self) -> None:
         datadir = self.files.datadir
         if not self.tempdata.exists():
+            self.end_strays()
             self.reporter.fact(f"There is nothing to destroy at {datadir}")
             return
         with self.working_alone():
@@ -242,6 +243,7 @@ class ServerBackend(DatabaseServer):
 
     def stop_database_server(self) -> None:
         if not self.files.datadir.exists():
+            self.end_strays()
             self.reporter.fact(f"{self.title} does not run: there is no {self.files.datadir}")
             return
         with self.working_alone():

@@ -7,6 +7,7 @@ server works in its datadir, and nothing else does.
 from __future__ import annotations
 
 import errno
+import os
 import re
 import signal
 import time
@@ -113,10 +114,16 @@ class ServerControl(ABC):
     def is_stray(self, process: RunningProcess) -> bool:
         """Whether it was started on the datadir's path, and works on another folder by now.
 
-        The datadir was moved or removed under it. An engine has none that names no file by its
-        whole path.
+        The datadir was moved or removed under it.
         """
-        return False
+        return self.is_started_here(process) and processes.is_bereft(process)
+
+    def is_started_here(self, process: RunningProcess) -> bool:
+        """Whether the datadir's path is among its arguments, and means this folder."""
+        if os.geteuid() not in (0, process.uid) or processes.is_contained(process):
+            return False
+        paths = (word.removeprefix("--datadir=") for word in processes.arguments(process)[1:])
+        return str(self.files.datadir) in paths
 
     # What is the same for all.
 
@@ -138,8 +145,7 @@ class ServerControl(ABC):
                 continue
             if not self.is_stray(process):
                 continue
-            folder = processes.folder_of(process)
-            if folder is None or folder.st_nlink > 0:
+            if not processes.is_bereft(process):
                 raise ForeignServerError(
                     f"{process} was started on {self.files.datadir}, and works on {process.cwd}: "
                     "it would write into what is made there.",
@@ -209,7 +215,7 @@ class ServerControl(ABC):
     def is_ours(self, process: RunningProcess) -> bool:
         """Whether the process is the server of this datadir: it works in it."""
         # Wrapped programs, as Nix makes them, run as ".postgres-wrapped".
-        if not process.name.lstrip(".").startswith(self.names):
+        if not process.name.lstrip(".").startswith(self.names) or processes.is_bereft(process):
             return False
         datadir = self.files.datadir
         if process.cwd is None:

@@ -117,9 +117,13 @@ class DatabaseServer(ServerAlias):
             if replaced and not self.files.datadir.exists():
                 self.bring_back(replaced[-1])
             if self.control.running() is None:
-                for stray in self.control.end_strays():
-                    self.reporter.warning(f"Ended {stray}, whose data had been removed")
+                self.end_strays()
             yield
+
+    def end_strays(self) -> None:
+        """End what still runs although its data was removed."""
+        for stray in self.control.end_strays():
+            self.reporter.warning(f"Ended {stray}, whose data had been removed")
 
     def _find_lent(self) -> int | None:
         pid = sharing.started(self.files.use)
