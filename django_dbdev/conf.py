@@ -321,6 +321,12 @@ def database(alias: str) -> Mapping[str, Any]:
     return known[alias]
 
 
+def passwords() -> frozenset[str]:
+    """Those of all aliases."""
+    known = (settings.get("PASSWORD") for settings in setting("DATABASES", {}).values())
+    return frozenset(str(password) for password in known if password)
+
+
 def template_dirs() -> tuple[Path, ...]:
     """``DBDEV_TEMPLATE_DIRS``: the project's own configuration templates, looked in first."""
     chosen = setting("DBDEV_TEMPLATE_DIRS", ())

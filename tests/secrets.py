@@ -12,8 +12,13 @@ from tests.conftest import Project
 
 #: One that no quoting changes, so that it is found wherever it is written.
 SECRET = "s3cr3t-s3cr3t"
-#: What a user may have in the environment, by ``eval "$(manage.py dbdev_env)"``.
-URL = f"postgresql://dbdev:{SECRET}@127.0.0.1:5432/dbdev"
+#: What a user may have in the environment: by ``eval "$(manage.py dbdev_env)"``, and for the
+#: settings to read.
+THEIRS = {
+    "DATABASE_URL": f"postgresql://dbdev:{SECRET}@127.0.0.1:5432/dbdev",
+    "DB_PASSWORD": SECRET,
+    "REPORTING_URL": f"mysql://root:{SECRET}@127.0.0.1:3306/dbdev",
+}
 
 #: Python itself tells of each program before it becomes it, in us and in our forks.
 HOOK = """
@@ -44,7 +49,7 @@ def run_all(project: Project, commands: Sequence[Sequence[str]], umask: int) -> 
             umask=umask,
             PYTHONPATH=os.pathsep.join([str(hook), os.environ.get("PYTHONPATH", "")]),
             EXEC_LOG=str(project.root / "execs"),
-            DATABASE_URL=URL,
+            **THEIRS,
         ).ok()
         said.append(done.all)
     return "\n".join(said)

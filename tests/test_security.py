@@ -10,7 +10,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from tests.conftest import Project, ProjectFactory
-from tests.secrets import SECRET, holding, open_to_others, programs, run_all
+from tests.secrets import SECRET, THEIRS, holding, open_to_others, programs, run_all
 
 COMMANDS = [
     ["dbdev_init", "--verbosity", "3"],
@@ -43,10 +43,8 @@ def test_a_password_is_nowhere_but_in_its_file(
     names = {Path(args[0]).name for args, _ in ran}
     assert {"postgres", "initdb", "pg_dump", "pg_restore", "psql", "true"} <= names
     assert [args for args, _ in ran if any(SECRET in word for word in args)] == []
-    # By its name of the user's own variable alone, and the server not even so.
-    knowing = [
-        name for _, env in ran for name in env if SECRET in env[name] and name != "DATABASE_URL"
-    ]
+    # By the names of the user's own variables alone, and the server not even so.
+    knowing = [name for _, env in ran for name in env if SECRET in env[name] and name not in THEIRS]
     assert knowing == []
     assert SECRET.encode() not in Path(f"/proc/{project.pid()}/environ").read_bytes()
     assert holding(project.tempdata, fresh_store) == ["PostgresBackend.pgpass"]

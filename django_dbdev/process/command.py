@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ class Command:
     :param environment: added to the caller's.
     :param hidden: prefixes of the caller's variables that the program must not see, such as
         "PG": a PGSERVICE or PGOPTIONS of the user's would change what it does.
+    :param secrets: passwords: a variable of the caller's that is one, or has one as a URL or a
+        connection string does, is hidden too, whatever its name.
     """
 
     program: Path
@@ -23,6 +26,7 @@ class Command:
     environment: Mapping[str, str] = field(default_factory=dict)
     hidden: tuple[str, ...] = ()
     cwd: Path | None = None
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
 
     def __str__(self) -> str:
         """The command line as one would type it in a shell, without its environment."""
@@ -32,6 +36,16 @@ class Command:
         kept = {
             name: value
             for name, value in os.environ.items()
-            if not (self.hidden and name.startswith(self.hidden))
+            if not (self.hidden and name.startswith(self.hidden)) and not self._is_telling(value)
         }
         return {**kept, **self.environment}
+
+    def _is_telling(self, value: str) -> bool:
+        from urllib.parse import quote
+
+        forms = {
+            form
+            for secret in self.secrets
+            for form in (secret, quote(secret, safe="", errors="surrogateescape"))
+        }
+        return any(re.search(rf"(?:^|[:=]){re.escape(form)}(?:$|[@&\s])", value) for form in forms)

@@ -13,11 +13,12 @@ import signal
 import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+from ... import conf
 from ...binaries.toolchain import Toolchain
 from ...exceptions import ForeignServerError, ServerError
 from ...process import processes
@@ -247,7 +248,8 @@ class ServerControl(ABC):
         make_private(self.files.socket_directory(port), identity)
         _rotate(log)
         deadline = time.monotonic() + _REMAINS_TIMEOUT
-        command = self.command(toolchain, *options)
+        # It outlives us by far, and may run as another account.
+        command = replace(self.command(toolchain, *options), secrets=conf.passwords())
         while True:
             self.clear_stale(port)
             offset = log.stat().st_size if log.exists() else 0
