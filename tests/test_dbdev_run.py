@@ -323,6 +323,22 @@ def test_signals_are_passed_on(
     assert is_gone(project)
 
 
+def test_what_nohup_has_switched_off_stays_so(project: Project) -> None:
+    told = "import signal; print(signal.getsignal(signal.SIGHUP).name, flush=True); signal.pause()"
+    process = project.start(
+        *("dbdev_run", "--verbosity", "0", "--", sys.executable, "-c", told),
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "SIG_IGN\n"
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    # By the second one.
+    assert process.returncode == 128 + signal.SIGTERM
+    assert is_gone(project)
+
+
 @pytest.mark.parametrize("options", [(), ("--ephemeral",)])
 def test_nothing_is_left_when_it_is_killed(project: Project, options: tuple[str, ...]) -> None:
     process = running(project, *options)

@@ -136,6 +136,22 @@ def test_a_terminal_that_hangs_up_ends_it(stopped: Project) -> None:
     assert ended_clean(stopped)
 
 
+def test_it_outlives_a_terminal_that_it_was_told_to(stopped: Project) -> None:
+    command = stopped.start(
+        "dbdev_fgrunserver", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    )
+    assert command.stdout is not None
+    while "Press Ctrl-C" not in command.stdout.readline():
+        assert command.poll() is None
+    command.send_signal(signal.SIGHUP)
+    command.send_signal(signal.SIGTERM)
+    said, _ = command.communicate(timeout=60)
+    # By the second one.
+    assert command.returncode == 128 + signal.SIGTERM
+    assert "Stopped PostgreSQL" in said
+    assert ended_clean(stopped)
+
+
 def test_an_interrupt_while_it_starts_leaves_no_server(stopped: Project) -> None:
     for delay in (0, 0.004, 0.01, 0.03):
         command = stopped.start("dbdev_fgrunserver", process_group=0)

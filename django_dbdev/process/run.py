@@ -177,7 +177,9 @@ def run_attached(command: Command) -> int:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
-    handlers = {number: signal.signal(number, pass_on) for number in _PASSED_ON}
+    # What nohup has switched off stays so, for the program as well.
+    passed_on = [n for n in _PASSED_ON if n != signal.SIGHUP or not hang_ups_ignored()]
+    handlers = {number: signal.signal(number, pass_on) for number in passed_on}
     reading, writing = os.pipe()
     with _uninterrupted():
         with warnings.catch_warnings():
@@ -206,6 +208,11 @@ def run_attached(command: Command) -> int:
             status=127 if code == errno.ENOENT else 126,
         )
     return 128 - status if status < 0 else status
+
+
+def hang_ups_ignored() -> bool:
+    """Whether we were started to outlive the terminal, as by nohup."""
+    return signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 def _owns_terminal() -> bool:
@@ -305,7 +312,7 @@ def _start(command: Command, identity: Identity, *, ends_with_us: bool, **how: A
 
 def _preparation(identity: Identity, ends_with_us: bool) -> Callable[[], None]:
     """What the child does between fork and exec; all that it needs is looked up before."""
-    enter, us = identity.preexec(), os.getpid()
+    enter, us, hangs_up = identity.preexec(), os.getpid(), not hang_ups_ignored()
     prctl = ctypes.CDLL(None).prctl if ends_with_us and sys.platform == "linux" else None
 
     def prepare() -> None:
@@ -316,7 +323,7 @@ def _preparation(identity: Identity, ends_with_us: bool) -> Callable[[], None]:
             prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
             if os.getppid() != us:
                 os._exit(128 + signal.SIGTERM)  # We were killed before that.
-        if ends_with_us:
+        if ends_with_us and hangs_up:
             # sh switches it off for what runs in the background.
             signal.signal(signal.SIGHUP, signal.SIG_DFL)
         for number in _INTERRUPTIONS:

@@ -1,7 +1,8 @@
 """A server that lives as long as the command that runs it.
 
 The server has a session of its own, so the terminal's Ctrl-C reaches this command alone, and
-this command stops the server: on Ctrl-C (also pressed twice), SIGTERM, and hang-up.
+this command stops the server: on Ctrl-C (also pressed twice), SIGTERM, and hang-up, unless nohup
+has switched that off.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Protocol
 
 from ...exceptions import ServerError
 from ...process import processes
+from ...process.run import hang_ups_ignored
 from .control import ServerControl
 from .signals import ENDING
 
@@ -88,7 +90,8 @@ def until_ended(control: ServerControl, output: Output) -> Iterator[Foreground]:
             # normal end.
             raise SystemExit(0 if number == signal.SIGINT else 128 + number)
 
-    before = {number: signal.signal(number, end) for number in ENDING}
+    ending = [n for n in ENDING if n != signal.SIGHUP or not hang_ups_ignored()]
+    before = {number: signal.signal(number, end) for number in ending}
     foreground = Foreground(control, output)
     try:
         try:
