@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from .exceptions import ConfigurationError, PinError
-from .ownership import owner_of, planted_by
+from .ownership import owner_of, planted_by, planted_on_the_way
 from .pins import TABLE, Pins, parse_pins
 from .records import recorded_ports
 
@@ -180,7 +180,7 @@ def tempdata() -> Path:
 def recorded() -> dict[str, int]:
     """Ports that init recorded, by server; none where another may have planted what is there."""
     folder = tempdata()
-    if planted_by(folder, owner_of(project_root()[0])) is not None:
+    if planted_on_the_way(folder, project_root()[0]) is not None:
         return {}
     return recorded_ports(folder)
 

@@ -36,16 +36,32 @@ def owner_of(path: Path) -> int:
         return os.geteuid()
 
 
-def refuse_planted(folder: Path) -> None:
-    """Refuse a folder of another account's in a place where every account may make one.
+def planted_on_the_way(folder: Path, project: Path) -> tuple[Path, int] | None:
+    """What another account has put where every account may, and who: ``folder``, or one above it.
+
+    Where the project itself lies nothing is looked at, and its owner is trusted.
+    """
+    owner = owner_of(project)
+    for each in (folder, *folder.parents):
+        if each == project or each in project.parents:
+            break
+        if (stranger := planted_by(each, owner)) is not None:
+            return each, stranger
+    return None
+
+
+def refuse_planted(folder: Path, project: Path) -> None:
+    """Refuse a folder that stands where another account may have planted it.
 
     Programs are run, and data is believed, from where it stands.
 
-    :raises ConfigurationError: when it is neither ours, nor root's, nor that of the place's owner.
+    :raises ConfigurationError: when it, or a folder above it, is neither ours, nor root's, nor
+        that of the place's owner.
     """
-    if (stranger := planted_by(folder)) is not None:
+    if (found := planted_on_the_way(folder, project)) is not None:
+        planted, stranger = found
         raise ConfigurationError(
-            f"{folder} belongs to somebody else (uid {stranger}), and everybody can write "
-            f"to {folder.parent}: it is not used.",
-            hints=[f"look who made {folder}, and remove it, or name another place"],
+            f"{planted} belongs to somebody else (uid {stranger}), and everybody can write "
+            f"to {planted.parent}: {'it' if planted == folder else folder} is not used.",
+            hints=[f"look who made {planted}, and remove it, or name another place"],
         )

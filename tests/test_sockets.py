@@ -321,6 +321,29 @@ def test_state_that_another_may_have_planted_is_refused(
 
 
 @root
+@pytest.mark.parametrize("place", ["DBDEV_DATADIR", "DBDEV_STORE"])
+def test_a_place_below_what_another_has_planted_is_refused(
+    shared: Path, new_project: ProjectFactory, place: str
+) -> None:
+    """Its owner may put anything there, at any time."""
+    project = new_project()
+    planted = shared / "planted"
+    state = planted / "deeper" / "state"
+    state.mkdir(parents=True)
+    (state / "servers.json").write_text('{"ports": {"PostgresBackend": 30000}}')
+    for folder in (planted, planted / "deeper", state):
+        folder.chmod(0o777)
+        os.chown(folder, 1, 1)
+    given: Any = {place: str(state)}
+    refused = f"{planted} belongs to somebody else (uid 1)"
+    assert refused in project.manage("dbdev_init", **given).failed(2).err
+    info = project.manage("dbdev_serverinfo", **given).ok().out
+    assert refused in info
+    assert "127.0.0.1:30000" not in info
+    assert [path.name for path in state.iterdir()] == ["servers.json"]
+
+
+@root
 def test_ports_that_another_may_have_recorded_are_not_believed(
     shared: Path, new_project: ProjectFactory
 ) -> None:
@@ -338,12 +361,12 @@ def test_ports_that_another_may_have_recorded_are_not_believed(
 
 
 @root
-def test_folders_of_the_owner_of_the_place_are_taken(shared: Path) -> None:
+def test_folders_of_the_owner_of_the_place_are_taken(shared: Path, tmp_path: Path) -> None:
     """Such as a project of somebody's in which root works."""
     for folder, owner in ((shared, NOBODY), (shared / "own", NOBODY), (shared / "ours", 0)):
         folder.mkdir(exist_ok=True)
         os.chown(folder, owner, -1)
-        refuse_planted(folder)
+        refuse_planted(folder, tmp_path)
     shared.chmod(0o755)
     os.chown(shared, 0, -1)
-    refuse_planted(shared / "own")
+    refuse_planted(shared / "own", tmp_path)

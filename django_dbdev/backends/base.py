@@ -360,7 +360,7 @@ def make_tempdata(folder: Path) -> None:
     :raises ConfigurationError: when somebody else may have planted it.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    refuse_planted(folder)
+    refuse_planted(folder, conf.project_root()[0])
     ignore = folder / ".gitignore"
     if not ignore.exists():
         write_atomically(ignore, "# Made by django_dbdev: local to this machine.\n*\n")

@@ -157,7 +157,7 @@ class _Search:
         self.sources = sources
         self.reporter = reporter
         self.engine: Engine = get_engine(requirement.engine)
-        refuse_planted(sources.prefix.parent)
+        refuse_planted(sources.prefix.parent, conf.project_root()[0])
         self.store = Store(sources.store, reporter)
         self.declined: list[tuple[str, Declined]] = []
         self.hints: list[str] = []

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..exceptions import ProgramError, ServerError
-from ..ownership import owner_of, planted_by
+from ..ownership import planted_on_the_way
 from .command import Command
 
 _CLONE_NEWUSER = 0x10000000
@@ -332,7 +332,7 @@ def as_project_owner(root: Path, state: Path | None = None) -> Iterator[str | No
     :param state: the folder for state, which decides where it exists: root goes on with what
         root has made. Not so where somebody else may have planted it.
     """
-    if state is not None and state.exists() and planted_by(state, owner_of(root)) is None:
+    if state is not None and state.exists() and planted_on_the_way(state, root) is None:
         root = state
     account = _owner(root)
     if os.geteuid() != 0 or account is None:
