@@ -232,7 +232,9 @@ def test_a_pid_file_that_names_a_server_of_another_user(project: Project) -> Non
     assert is_whole(project)
 
 
-@pytest.mark.parametrize("content", ["", "garbage", "12", "-1\n/\n0\n0\n\n\n\n"])
+@pytest.mark.parametrize(
+    "content", ["", "garbage", "12", "-1\n/\n0\n0\n\n\n\n", f"{2**31}\n/\n0\n5432\n/\n\n\n\n"]
+)
 def test_a_damaged_pid_file(project: Project, content: str) -> None:
     filled(project).manage("dbdev_stopserver").ok()
     (project.datadir / "postmaster.pid").write_text(content)

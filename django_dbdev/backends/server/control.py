@@ -314,7 +314,7 @@ class ServerControl(ABC):
 def read_pid(text: str) -> int:
     """:raises ValueError: when it is not the id of a process."""
     pid = int(text)
-    if pid <= 0:
+    if not 0 < pid < 2**31:  # More than any system's own type for it holds.
         raise ValueError(f"{pid} is not a process id")
     return pid
 
