@@ -108,8 +108,10 @@ def _find_root(start: Path) -> Path | None:
     for folder in (start, *start.parents):
         pyproject, manage = folder / "pyproject.toml", folder / "manage.py"
         if pyproject.is_file() and planted_by(pyproject, ours) is None:
-            if TABLE.encode() in pyproject.read_bytes():
-                return folder
+            # One that is closed to us may be the project's: the commands say so.
+            with suppress(PermissionError):
+                if TABLE.encode() in pyproject.read_bytes():
+                    return folder
             candidates.setdefault("pyproject", folder)
         if manage.is_file() and planted_by(manage, ours) is None:
             candidates.setdefault("manage", folder)

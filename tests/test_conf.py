@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from django_dbdev import conf
+from django_dbdev.exceptions import ConfigurationError
+from django_dbdev.process.privileges import acting_as
 
 
 @pytest.fixture
@@ -38,6 +41,22 @@ def test_settings_in_an_installed_package(place: Path, monkeypatch: pytest.Monke
     (place / "installed" / "pyproject.toml").touch()
     conf._find_root.cache_clear()
     assert conf.project_root() == (place / "installed", True)
+
+
+def test_a_file_that_is_closed_to_us_is_told_by_the_commands(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """settings.py is being imported when it is looked for."""
+    file = open_folder / "pyproject.toml"
+    file.write_text("[tool.django_dbdev]\n")
+    file.chmod(0)
+    monkeypatch.setenv("DBDEV_PROJECT_ROOT", str(open_folder))
+    conf._find_root.cache_clear()
+    nobody = acting_as(65534, 65534, [65534]) if os.geteuid() == 0 else nullcontext()
+    with nobody:
+        assert conf._find_root(open_folder) == open_folder
+        with pytest.raises(ConfigurationError, match="cannot be read: Permission denied"):
+            conf.project()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another")
