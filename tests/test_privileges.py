@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import psycopg
 import pytest
@@ -190,22 +191,49 @@ def test_adopted_files_are_the_accounts_and_links_are_not_followed(
 
 
 @root
+def test_a_link_that_is_put_there_meanwhile_leads_no_adoption_elsewhere(
+    server_account: Identity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the account has by now it can rename, while root goes on."""
+    tree, outside = tmp_path / "tree", tmp_path / "outside"
+    for folder in (tree / "folder", outside):
+        folder.mkdir(parents=True)
+        for name in ("one", "other"):
+            (folder / name).touch()
+
+    def swapping(real: Callable[..., None]) -> Callable[..., None]:
+        def chown(path: str, *args: Any, **how: Any) -> None:
+            real(path, *args, **how)
+            if Path(path).name in ("one", "other") and not (tree / "folder").is_symlink():
+                (tree / "folder").rename(tmp_path / "aside")
+                (tree / "folder").symlink_to(outside)
+
+        return chown
+
+    for name in ("chown", "lchown"):
+        monkeypatch.setattr(os, name, swapping(getattr(os, name)))
+    server_account.adopt(tree)
+    assert (tree / "folder").is_symlink()
+    assert {path.stat().st_uid for path in outside.iterdir()} == {0}
+
+
+@root
 def test_adoption_that_was_interrupted_is_not_taken_for_done(
     server_account: Identity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "file").touch()
     (tmp_path / "tree" / "other").touch()
-    real, calls = os.lchown, []
+    real, calls = os.chown, []
 
-    def lchown(path: str, uid: int, gid: int) -> None:
+    def chown(path: str, uid: int, gid: int, **how: Any) -> None:
         calls.append(path)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        real(path, uid, gid)
+        real(path, uid, gid, **how)
 
     with monkeypatch.context() as patched:
-        patched.setattr(os, "lchown", lchown)
+        patched.setattr(os, "chown", chown)
         with pytest.raises(KeyboardInterrupt):
             server_account.adopt(tmp_path / "tree")
     assert identity_of(tmp_path / "tree").kind == "namespace"

@@ -76,9 +76,10 @@ class Identity:
         if os.geteuid() != 0 or (self.kind != "setuid" and path.lstat().st_uid == 0):
             return
         uid, gid = self.owner
-        for folder, folders, files in os.walk(path):
+        # By descriptors: what the account has by now, it could put a link in the place of.
+        for _, folders, files, folder in os.fwalk(path):
             for name in (*folders, *files):
-                os.lchown(os.path.join(folder, name), uid, gid)
+                os.chown(name, uid, gid, dir_fd=folder, follow_symlinks=False)
         os.lchown(path, uid, gid)
 
 
