@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from tests.backups.helpers import inodes
+from tests.conftest import wait_until
 
 from .conftest import SETTINGS, MySqlProject
 
@@ -45,6 +47,25 @@ def fill(project: MySqlProject, *numbers: int) -> None:
 
 def numbers(project: MySqlProject) -> list[int]:
     return [n for (n,) in project.query("SELECT n FROM numbers ORDER BY n")]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("command", [["dbdev_backup"], ["dbdev_restore", "-n", "first"]])
+def test_a_server_that_is_stopped_for_a_moment_runs_again_after_an_interruption(
+    running: MySqlProject, command: list[str], number: signal.Signals
+) -> None:
+    fill(running, 1, 2)
+    running.manage("dbdev_backup", "-n", "first").ok()
+    fill(running, 3)
+    before = len(running.log)
+    process = running.start(*command)
+    # Now it waits for the server to be down.
+    wait_until(lambda: "Normal shutdown" in running.log[before:])
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, said
+    assert "Interrupted" in said
+    assert numbers(running) == [1, 2, 3]
 
 
 def kill(project: MySqlProject, step: str, *command: str) -> None:

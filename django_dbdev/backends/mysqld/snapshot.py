@@ -59,7 +59,7 @@ def copy_data(backend: MySqlBackend, target: Path, asked: Sequence[Base]) -> Sna
     toolchain = backend.toolchain_of_cluster()
     clients = backend.count_clients(server)
     stopped = time.perf_counter()
-    backend.control.stop(server)
+    backend.pause(server, toolchain)
     step("backup:stopped")
     try:
         copied = _copy(backend, target, asked)

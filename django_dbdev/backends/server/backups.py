@@ -332,7 +332,7 @@ class _Restore:
         if server is not None:
             self.was_running = True
             self._say_who_is_disconnected(server)
-            backend.stop(server)
+            backend.stop(server, pausing_with=self.toolchain)
         step("restore:stopped")
         started_ns = time.time_ns()
         safety: Path | None = None

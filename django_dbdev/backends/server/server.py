@@ -25,7 +25,7 @@ from ...reporting import seconds
 from ..base import A_TIME, make_tempdata, remove_tree, sweep, timestamp
 from .accounts import Account
 from .alias import ServerAlias
-from .control import START_TIMEOUT, Running, ServerControl
+from .control import START_TIMEOUT, STOP_TIMEOUT, Running, ServerControl
 
 #: How the name of data ends that reinit has set aside until the new cluster is up.
 REPLACED = "replaced"
@@ -303,9 +303,23 @@ class DatabaseServer(ServerAlias):
         self.start(toolchain, port)
         return self.control.running()
 
-    def stop(self, server: Running) -> None:
+    def pause(self, server: Running, toolchain: Toolchain) -> None:
+        """Stop the server for work on its data. When that is interrupted it runs again."""
+        try:
+            self.control.stop(server)
+        except KeyboardInterrupt:
+            # It goes down all the same.
+            if server.process.wait_gone(STOP_TIMEOUT):
+                self.start_silently(toolchain, server.port)
+            raise
+
+    def stop(self, server: Running, *, pausing_with: Toolchain | None = None) -> None:
+        """:param pausing_with: programs to start it with again; see :meth:`pause`."""
         started = time.perf_counter()
-        self.control.stop(server)
+        if pausing_with is None:
+            self.control.stop(server)
+        else:
+            self.pause(server, pausing_with)
         self.reporter.fact(
             f"Stopped {self.title} (pid {server.process.pid}) "
             f"in {seconds(time.perf_counter() - started)}"

@@ -6,10 +6,13 @@ import atexit
 import errno
 import gc
 import io
+import signal
+import threading
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -68,7 +71,7 @@ class BaseDbdevCommand(BaseCommand):
         if verbosity == 0 and not self.prints_result:
             self.stdout = OutputWrapper(io.StringIO())
         self.reporter = Console(self.stdout, self.stderr, self.style, verbosity)
-        with self._errors_told():
+        with self._errors_told(), _ended_as_by_ctrl_c():
             owner = as_project_owner(conf.project_root()[0], conf.tempdata())
             with owner as problem, self.reporter.programs_shown():
                 if problem is not None:
@@ -102,9 +105,11 @@ class BaseDbdevCommand(BaseCommand):
                     "then run this again"
                 )
             raise CommandError(f"{where}{error.strerror or error}{hint}") from error
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
+            number = error.args[0] if error.args else signal.SIGINT
             raise CommandError(
-                "Interrupted. What is unfinished is mended by the next command.", returncode=130
+                "Interrupted. What is unfinished is mended by the next command.",
+                returncode=128 + number,
             ) from None
 
     def _know_alias(self, alias: str) -> None:
@@ -146,6 +151,35 @@ class BaseDbdevCommand(BaseCommand):
             answer = ""
         if answer.strip().lower() != "yes":
             raise CommandError("Nothing was changed. (--noinput does it without asking.)")
+
+
+@contextmanager
+def _ended_as_by_ctrl_c() -> Iterator[None]:
+    """Have SIGTERM and a closed terminal end the block as Ctrl-C does.
+
+    Else a server would stay down that was stopped for a moment.
+    """
+
+    came: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        # One is enough, and what it has begun to mend is not to be cut off.
+        if not came:
+            came.append(number)
+            raise KeyboardInterrupt(number)
+
+    ending: list[signal.Signals] = []
+    if threading.current_thread() is threading.main_thread():
+        both = (signal.SIGTERM, signal.SIGHUP)
+        ending = [each for each in both if signal.getsignal(each) is signal.SIG_DFL]
+    for each in ending:
+        signal.signal(each, end)
+    try:
+        yield
+    finally:
+        for each in ending:
+            if signal.getsignal(each) is end:
+                signal.signal(each, signal.SIG_DFL)
 
 
 def _check_is_text(folder: Path) -> None:
