@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.conftest import Project
 
@@ -14,7 +15,7 @@ from tests.conftest import Project
 SECRET = "s3cr3t-s3cr3t"
 #: What a user may have in the environment: by ``eval "$(manage.py dbdev_env)"``, and for the
 #: settings to read.
-THEIRS = {
+THEIRS: dict[str, Any] = {
     "DATABASE_URL": f"postgresql://dbdev:{SECRET}@127.0.0.1:5432/dbdev",
     "DB_PASSWORD": SECRET,
     "REPORTING_URL": f"mysql://root:{SECRET}@127.0.0.1:3306/dbdev",
