@@ -4,7 +4,7 @@ A file is known when an earlier backup recorded it as it is now: the same inode,
 of modification, and a time at least two seconds older than that backup, so that no later write
 can have left the same time. A known file is not copied: the new backup gets a hard link to the
 earlier one's copy, and its checksum. One that would be known but for the two seconds is read
-and compared instead.
+and compared instead, and so is one whose time tells nothing (:attr:`Tree.timeless`).
 
 Where the file system shares blocks a copy is a clone, which costs the same at any size. Nothing
 is read then: the entry has no checksum until somebody asks for it, and a file in doubt is cloned.
@@ -56,11 +56,16 @@ Keep = Callable[[str, bool], bool]
 
 @dataclass(frozen=True)
 class Tree:
-    """What is in a folder: paths relative to it, folders before what is in them."""
+    """What is in a folder: paths relative to it, folders before what is in them.
+
+    :param timeless: files that a server may write through memory, which need not change their
+        time: whether they are as they were, only their content tells.
+    """
 
     folders: tuple[str, ...] = ()
     files: Mapping[str, os.stat_result] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
+    timeless: frozenset[str] = frozenset()
 
 
 def scan(root: Path, keep: Keep = lambda path, is_folder: True) -> Tree:
@@ -162,7 +167,7 @@ def find_known(tree: Tree, source: Path, asked: Sequence[Base]) -> dict[str, Kno
             copy = f"{base.data}/{path}"
             if not _is_untouched(copy, entry):
                 continue
-            if base.is_certain(entry):
+            if base.is_certain(entry) and path not in tree.timeless:
                 known[path] = Known(entry, copy)
             elif entry.checksum:
                 doubtful.append((path, Known(entry, copy)))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import signal
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ import pytest
 from tests.backups.helpers import inodes
 from tests.conftest import wait_until
 
-from .conftest import SETTINGS, MySqlProject
+from .conftest import SETTINGS, MySqlProject, make_mysql
 
 BACKUP_STEPS = ("begun", "stopped", "copying", "copied", "started", "described", "done")
 RESTORE_STEPS = (
@@ -120,6 +123,39 @@ def test_a_snapshot_of_a_running_server(ready: MySqlProject) -> None:
     ready.manage("dbdev_restore", "-n", "two").ok()
     assert numbers(ready) == [1, 2, 3]
     assert "crash recovery" not in ready.log
+
+
+@pytest.fixture
+def in_memory(store: Path, mariadb_bindir: Path) -> Iterator[MySqlProject]:
+    """A project in /dev/shm, where MariaDB writes its redo log through memory."""
+    if not os.access("/dev/shm", os.W_OK):
+        pytest.skip("there is no /dev/shm to write to")
+    folder = Path(tempfile.mkdtemp(dir="/dev/shm", prefix="dbdev-test-"))
+    project = make_mysql(folder / "project", store, mariadb_bindir)
+    yield project
+    project.clean_up()
+    shutil.rmtree(folder)
+
+
+def test_a_log_that_is_written_through_memory_is_not_taken_for_unchanged(
+    in_memory: MySqlProject,
+) -> None:
+    in_memory.manage("dbdev_init").ok()
+    log = in_memory.datadir / "ib_logfile0"
+    # As if the cluster were older: no write through memory changes the time.
+    os.utime(log, (10**9, 10**9))
+    fill(in_memory, 1)
+    in_memory.manage("dbdev_backup", "-n", "one").ok()
+    fill(in_memory, *range(2, 9))
+    in_memory.manage("dbdev_backup", "-n", "two").ok()
+    one, two = backups(in_memory)
+    assert (one / "data" / log.name).read_bytes() != (two / "data" / log.name).read_bytes()
+    in_memory.manage("dbdev_restore", "-n", "one").ok()
+    in_memory.manage("dbdev_destroy", "--noinput").ok()
+    (in_memory.tempdata / "MySqlBackend.log").unlink()
+    in_memory.manage("dbdev_restore", "-n", "two", "--verify").ok()
+    assert numbers(in_memory) == list(range(1, 9))
+    assert "in the future" not in in_memory.log
 
 
 def test_a_portable_one_disconnects_nobody_and_replaces_one_database(ready: MySqlProject) -> None:

@@ -11,6 +11,7 @@ import re
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 #: What a start makes anew.
 _LEFT_OUT = {"auto.cnf", "mysqld.pid", "ib_buffer_pool", "tc.log", "mysqlx.sock.lock"}
+#: InnoDB's redo log, which MariaDB maps into memory in /dev/shm and on persistent memory. Source:
+#: its log0log.cc.
+_REDO_LOG = re.compile(r"ib_logfile\d+|#innodb_redo/.+")
 _TEMPORARY = re.compile(r"(ibtmp\d+|#sql.*|#innodb_temp|.*\.new)")
 
 
@@ -41,7 +45,7 @@ def scan_stopped(datadir: Path) -> Tree:
             "not copied file by file.",
             hints=["make a dump: dbdev_backup --portable"],
         )
-    return tree
+    return replace(tree, timeless=frozenset(filter(_REDO_LOG.fullmatch, tree.files)))
 
 
 def _is_kept(path: str, is_folder: bool) -> bool:
