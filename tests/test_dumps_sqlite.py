@@ -315,6 +315,27 @@ def test_killed_at_any_step(project: Project, step: str) -> None:
     assert left(project) == ["dbdev.sqlite3"]
 
 
+def test_functions_of_django_s_in_constraints_and_columns(project: Project) -> None:
+    for statement in (
+        "CREATE TABLE page (slug text CHECK (slug REGEXP '^[a-z]+$'), made text,"
+        " year int GENERATED ALWAYS AS"
+        " (django_date_extract('year', made)) STORED)",
+        "CREATE INDEX months ON page (django_date_extract('month', made))",
+        "INSERT INTO page (slug, made) VALUES ('abc', '2026-11-23')",
+    ):
+        project.sql(statement)
+    project.manage("dbdev_createdump", "a.sql").ok()
+    project.sql("DELETE FROM page")
+    project.manage("dbdev_loaddump", "a.sql").ok()
+    assert project.sql("SELECT slug, year FROM page") == [["abc", 2026]]
+    project.write("more.sql", "INSERT INTO page (slug, made) VALUES ('d', '2027-01-01');\n")
+    project.manage("dbdev_loaddump", "--no-reinit", "more.sql").ok()
+    assert project.sql("SELECT slug, year FROM page") == [["abc", 2026], ["d", 2027]]
+    project.write("wrong.sql", "INSERT INTO page (slug, made) VALUES ('A', '2027-01-01');\n")
+    said = project.manage("dbdev_loaddump", "--no-reinit", "wrong.sql").failed(5).err
+    assert "CHECK constraint failed" in said
+
+
 def test_without_a_database(project: Project) -> None:
     project.manage("dbdev_createdump", "a.sql").ok()
     before = rows(project)

@@ -20,7 +20,15 @@ from ..backups.replace import Replacement
 from ..exceptions import DumpError
 from ..reporting import seconds, size
 from .base import timestamp
-from .sqlite_file import alone, connect, existing, explained, reading, swap
+from .sqlite_file import (
+    alone,
+    connect,
+    existing,
+    explained,
+    know_functions,
+    reading,
+    swap,
+)
 
 if TYPE_CHECKING:
     from .sqlite import SqliteBackend
@@ -217,6 +225,7 @@ def _execute_all(
     :param frames: whether those that begin and end transactions are carried out as well.
     :raises DumpError: at the first error, with its statement and line; or when it is not whole.
     """
+    know_functions(connection)
     with backend.reporter.progress(f"Loading {dump.label}", dump.size) as progress:
         for line, statement in _split(dump):
             progress(dump.done)

@@ -51,6 +51,15 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
     )
 
 
+def know_functions(connection: sqlite3.Connection) -> None:
+    """Give a connection Django's functions, which constraints, columns and indexes may call."""
+    with suppress(ImportError):
+        # Django's own affair, and a dump that calls none of them can do without.
+        from django.db.backends.sqlite3._functions import register
+
+        register(connection)
+
+
 @contextmanager
 def reading(database: Path, mode: str) -> Iterator[sqlite3.Connection]:
     """A connection that sees the database as of one moment.
@@ -109,21 +118,21 @@ def _code(error: sqlite3.Error) -> int:
 def swap(backend: SqliteBackend, new: Path, *, keep_damaged: bool = True) -> None:
     """Put ``new`` into the place of the database while nobody uses that.
 
-    :param keep_damaged: whether a file that is no database is kept beside it.
+    :param keep_damaged: whether a file that is no database is kept beside it, and the log of one
+        that is gone.
     :raises BackupError: when somebody uses it; it is as it was then.
     """
     database = backend.database
     _sync(new)
-    if not database.is_file():
-        new.rename(database)
-        _sync(database.parent)
-        return
-    new.chmod(database.stat().st_mode & 0o777)
-    if is_damaged(database):
+    existed = database.is_file()
+    if existed:
+        new.chmod(database.stat().st_mode & 0o777)
+    if not existed or is_damaged(database):
         kept = _set_aside(database, keep_damaged)
         new.rename(database)
-        if kept is not None:
-            backend.reporter.fact(f"What was there is no whole database: it is kept in {kept}")
+        if kept:
+            names = ", ".join(map(str, kept))
+            backend.reporter.fact(f"What was there is no whole database: it is kept in {names}")
     else:
         with explained(database), closing(connect(database, "rw")) as connection:
             _lock(connection, new)
@@ -141,23 +150,29 @@ def _lock(connection: sqlite3.Connection, new: Path) -> None:
     connection.execute("BEGIN EXCLUSIVE")
 
 
-def _set_aside(database: Path, keep: bool) -> Path | None:
-    """Take away what is beside a damaged file; keep it with a copy of that, if wanted."""
-    kept = database.with_name(f"{database.name}.{timestamp()}.damaged")
+def _set_aside(database: Path, keep: bool) -> list[Path]:
+    """Take away what is beside a file that is damaged or gone; keep it, and a copy of the file.
+
+    A log that stayed would be taken for the new file's.
+
+    :returns: What is kept, the file first.
+    """
+    aside = database.with_name(f"{database.name}.{timestamp()}.damaged")
+    kept = []
     for end in COMPANIONS:
         beside = database.with_name(database.name + end)
         if keep and beside.exists():
-            beside.rename(kept.with_name(kept.name + end))
+            kept.append(beside.rename(aside.with_name(aside.name + end)))
         else:
             beside.unlink(missing_ok=True)
-    if not keep:
-        return None
+    if not keep or not database.exists():
+        return kept
     try:
-        kept.hardlink_to(database)
+        aside.hardlink_to(database)
     except OSError:
         # A file system without links.
-        database.rename(kept)
-    return kept
+        database.rename(aside)
+    return [aside, *kept]
 
 
 def _sync(path: Path) -> None:

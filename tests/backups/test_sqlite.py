@@ -161,3 +161,26 @@ def test_every_alias_has_backups_of_its_own(new_project: ProjectFactory) -> None
     assert len(listed(project, "--database", "other")) == 1
     project.manage("dbdev_restore").failed(2)
     project.manage("dbdev_restore", "--database", "other").ok()
+
+
+@pytest.mark.parametrize("how", ["restore", "load"])
+def test_what_a_file_that_is_gone_has_left_is_not_taken_for_the_new_ones(
+    project: Project, how: str
+) -> None:
+    execute(project, "PRAGMA journal_mode = WAL", "CREATE TABLE numbers (n)")
+    execute(project, "INSERT INTO numbers VALUES (1)")
+    project.manage("dbdev_backup").ok()
+    project.manage("dbdev_createdump", "one.sql").ok()
+    log = database(project).with_name("dbdev.sqlite3-wal")
+    with closing(sqlite3.connect(database(project), isolation_level=None)) as user:
+        user.execute("UPDATE numbers SET n = 2")
+        left = log.read_bytes()
+    # As when runserver was killed, and somebody removed the file alone.
+    log.write_bytes(left)
+    database(project).unlink()
+    command = ["dbdev_restore"] if how == "restore" else ["dbdev_loaddump", "one.sql"]
+    said = project.manage(*command).ok().out
+    assert numbers(project) == [1]
+    (kept,) = database(project).parent.glob("*.damaged-wal")
+    assert kept.read_bytes() == left
+    assert str(kept) in said
