@@ -48,8 +48,14 @@ _SERVER = _pattern(
 _CREATE = _pattern(rb"CREATE\b")
 _VIEW = _pattern(rb"CREATE (?:OR REPLACE )?(?:ALGORITHM\s*=\s*\w+ )?(?:SQL SECURITY \w+ )?VIEW\b")
 _WHO = rb"(?:'(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.|\"\")*\"|`(?:[^`]|``)*`|[\w$.%-]+)"
+#: It stands before the kind of what is created: the same words behind that are the user's own.
 _DEFINER = _pattern(
-    rb"\bDEFINER\s*=\s*(?:CURRENT_USER(?:\(\))?|" + _WHO + rb"(?:\s*@\s*" + _WHO + rb")?)"
+    rb"(?:\s|/\*M?!\d*|\*/|CREATE\b|OR REPLACE\b|ALGORITHM\s*=\s*\w+)*+"
+    rb"(?P<definer>DEFINER\s*=\s*(?:CURRENT_USER(?:\(\))?|"
+    + _WHO
+    + rb"(?:\s*@\s*"
+    + _WHO
+    + rb")?))"
 )
 #: Commands for the client program, which the server would not understand.
 _CLIENT = _pattern(rb"(?:SOURCE|SYSTEM|TEE|NOTEE|PAGER|NOPAGER|EDIT|CONNECT|CHARSET|PROMPT)\b")
@@ -172,9 +178,9 @@ class Script:
             if pattern.match(plain):
                 self.left_out[kind] += 1
                 return None
-        if _CREATE.match(plain) and (found := _DEFINER.search(statement[:4096])):
+        if _CREATE.match(plain) and (found := _DEFINER.match(statement[:4096])):
             self.left_out[_DEFINERS] += 1
-            return statement[: found.start()] + statement[found.end() :]
+            return statement[: found.start("definer")] + statement[found.end("definer") :]
         if found := _HISTORY.match(plain):
             self._history = found["value"] == b"1"
         elif self._history and self._ends and _INSERT.match(plain):
