@@ -89,6 +89,9 @@ class BackendRegistry(Mapping[str, "type[BaseDbdevBackend]"]):
         for index, aliases in enumerate(servers.values()):
             if alias in aliases:
                 suffix = f"-{aliases[0]}" if index else ""
+                if suffix.endswith("-backups"):
+                    # That is where the backups of another server are.
+                    suffix += "_"
                 return ServerOf(f"{backend.__name__}{suffix}", tuple(aliases))
         raise AssertionError("the alias is among its own servers")
 

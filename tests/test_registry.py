@@ -85,6 +85,10 @@ def test_aliases_share_a_server_by_backend_host_and_port() -> None:
     assert server.aliases == ("default", "archive")
     assert registry.server_of("reporting", databases).name == "PostgresBackend-reporting"
     assert registry.server_of("legacy", databases).name == "OracleBackend"
+    # A data directory of its own, where no other server's backups are.
+    databases["backups"] = {"ENGINE": "pg", "HOST": "127.0.0.1", "PORT": 3}
+    name = registry.server_of("backups", databases).name
+    assert name not in ("PostgresBackend", "PostgresBackend-backups")
     # The driver's own port where none is named.
     databases["reporting"]["PORT"], databases["archive"]["PORT"] = "", 5432
     assert registry.server_of("archive", databases).aliases == ("reporting", "archive")
