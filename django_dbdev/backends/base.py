@@ -126,9 +126,8 @@ class BaseDbdevBackend:
     def mend(self) -> None:
         """Bring what a killed command has begun to its end, or back; the server's lock is held.
 
-        For backends with :attr:`restores_beside`.
+        For backends with :attr:`restores_beside`. One need not have anything to mend.
         """
-        raise NotImplementedError
 
     def bring_up(self) -> int | None:
         """As :meth:`init`, for backends with :attr:`has_server`.
@@ -307,11 +306,12 @@ class BaseDbdevBackend:
 
         :returns: The path of the created directory.
         """
-        from ..backups.names import new_time
+        from ..backups.names import new_time, refuse_dangling
 
         make_tempdata(self.tempdata)
         suffix = f".{name}" if name else ""
         root = Path(self.root_backupdir)
+        refuse_dangling(root)
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory = root / f"backup-{new_time(root)}{suffix}"
         directory.mkdir(mode=0o700)

@@ -35,6 +35,9 @@ def _state(directory: Path) -> tuple[str, str]:
     if not head.startswith("ref: "):
         return "", head
     reference = head.removeprefix("ref: ")
+    if reference == "refs/heads/.invalid":
+        # Source: git's documentation, "reftable".
+        return "", ""
     branch = reference.removeprefix("refs/heads/")
     common = directory
     if (directory / "commondir").is_file():

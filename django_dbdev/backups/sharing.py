@@ -22,8 +22,10 @@ from typing import Any
 from ..exceptions import BackupError, ConfigurationError
 from .checksums import checksum_of
 from .faults import step
+from .listing import created
 from .manifest import FileEntry, Manifest, from_json, write_manifest
-from .names import DATA, MANIFEST, RESERVED, Place, none_of_the_alias, place_of
+from .names import MANIFEST, RESERVED, Place, none_of_the_alias, place_of
+from .snapshot import data_of
 
 PREFIX = "django_dbdev"
 #: Bytes. What is repeated at most when a transfer is broken off; a part of the format.
@@ -68,7 +70,10 @@ class Storage:
             ) from error
 
     def backups(self) -> list[Shared]:
-        """Those that are complete, the oldest first; folders of anything else are passed over."""
+        """Those that are complete, the oldest first; folders of anything else are passed over.
+
+        Names have the local time of the machine that made the backup: manifests tell more.
+        """
         found = []
         with self._explained("list", _AGAIN):
             for name in self._folders():
@@ -79,7 +84,7 @@ class Storage:
                     found.append(Shared(place, self._manifest(name)))
                 except ValueError:
                     continue
-        return sorted(found, key=lambda shared: shared.place)
+        return sorted(found, key=lambda each: (created(each.place, each.manifest), each.place))
 
     def find(self, name: str | None, suits: Callable[[Manifest], bool]) -> Shared:
         """The latest backup that suits the alias, or one of that name: one that suits if there is.
@@ -117,12 +122,13 @@ class Storage:
         :raises BackupError: when the storage refuses.
         """
         sent = done = 0
+        data = data_of(directory, manifest)
         with self._explained("send to"):
             for path, entry in manifest.files.items():
                 for number, begin, size in _parts(entry):
                     name = self._path(directory.name, "files", f"{entry.checksum}.{number}")
                     if not self._has(name, size):
-                        with (directory / DATA / path).open("rb") as file:
+                        with (data / path).open("rb") as file:
                             file.seek(begin)
                             self._save(name, file.read(size))
                         sent += size
@@ -144,7 +150,7 @@ class Storage:
         directory = root / shared.place.directory.name
         if (directory / MANIFEST).exists():
             return directory, 0
-        data = directory / DATA
+        data = data_of(directory, shared.manifest)
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         for folder in shared.manifest.folders:
             (data / folder).mkdir(mode=0o700, exist_ok=True)

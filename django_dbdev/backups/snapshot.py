@@ -445,7 +445,11 @@ def own_size(directory: Path) -> int:
     total = 0
     for folder, _, names in os.walk(directory):
         for name in names:
-            status = os.lstat(os.path.join(folder, name))
+            try:
+                status = os.lstat(os.path.join(folder, name))
+            except FileNotFoundError:
+                # Another command is just removing it.
+                continue
             if status.st_nlink == 1:
                 total += status.st_blocks * 512
     return total

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
 from django_dbdev.backups.checksums import checksum_of
+from django_dbdev.backups.context import git_state
+from django_dbdev.backups.snapshot import own_size
 from tests.conftest import Project, ProjectFactory
 
 from .helpers import backups, fill, leftovers, manifest, numbers, root
@@ -56,6 +60,17 @@ def test_a_backup_tells_where_it_comes_from(ready: Project) -> None:
     assert str(backups(ready)[0]) in table[1]
 
 
+@pytest.mark.parametrize(
+    ("head", "told"),
+    [("ref: refs/heads/main", ("main", "")), ("ref: refs/heads/.invalid", ("", ""))],
+    ids=["nothing committed", "reftable"],
+)
+def test_what_git_s_files_do_not_tell(tmp_path: Path, head: str, told: tuple[str, str]) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "HEAD").write_text(f"{head}\n")
+    assert git_state(tmp_path) == told
+
+
 def test_names(ready: Project) -> None:
     ready.manage("dbdev_backup", "-n", "one").ok()
     assert "already" in ready.manage("dbdev_backup", "-n", "one").failed(2).err
@@ -91,7 +106,30 @@ def test_a_backups_folder_that_leads_nowhere(ready: Project) -> None:
         assert f"leads to {ready.root / 'away'}, which is not there" in refused
     (ready.root / "away").mkdir()
     ready.manage("dbdev_backup").ok()
-    assert len(backups(ready)) == 1
+    (backup,) = backups(ready)
+    away = (ready.root / "away").rename(ready.root / "unmounted")
+    for command in (
+        ("dbdev_restore", str(away / backup.name)),
+        ("dbdev_clearbackups", "--noinput"),
+        ("dbdev_backup", "--portable"),
+    ):
+        refused = ready.manage(*command).failed(2).err
+        assert f"leads to {ready.root / 'away'}, which is not there" in refused
+    assert numbers(ready) == [1]
+
+
+def test_backups_that_go_while_they_are_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+
+    def gone(path: str) -> os.stat_result:
+        os.unlink(path)
+        return os.stat(path)
+
+    # Another command's pruning, in the one moment in which it matters.
+    monkeypatch.setattr("django_dbdev.backups.snapshot.os.lstat", gone)
+    assert own_size(tmp_path) == 0
 
 
 def test_an_empty_name_is_none(ready: Project) -> None:

@@ -49,6 +49,13 @@ USE_TZ = True
 INSTALLED_APPS = ["django_dbdev"]
 DATABASES = {"default": DBSETTINGS}
 """
+SHARED = """
+from pathlib import Path
+STORAGES = {"shared": {
+    "BACKEND": "django.core.files.storage.FileSystemStorage",
+    "OPTIONS": {"location": Path(__file__).parent / "shared"},
+}}
+"""
 
 
 @pytest.fixture
@@ -107,6 +114,27 @@ def test_what_cannot_be_backed_up_can_be_restored_over(project: Project) -> None
     project.manage("dbdev_destroy", "--noinput").ok()
     assert "it is broken" in project.manage("dbdev_restore", "--no-safety", "-n", "broken").all
     assert [p.name for p in project.tempdata.glob("*-backups/*before-restore")] == []
+
+
+def test_options_that_it_knows_nothing_of(project: Project) -> None:
+    for option in (["--portable"], ["--to", "default"]):
+        said = project.manage("dbdev_backup", *option).failed(2).err
+        assert "NotesBackend" in said
+        assert not list(project.tempdata.glob("NotesBackend-backups/*"))
+
+
+def test_capabilities_are_enough_by_themselves(project: Project) -> None:
+    extended = BACKEND.replace(
+        "    @property\n", "    restores_beside = True\n    backups_are_portable = True\n\n    @property\n"
+    )
+    project.write("notes.py", extended)
+    project.settings(SHARED, BASE)
+    write(project, "one")
+    project.manage("dbdev_backup", "--to", "shared", "-n", "one").ok()
+    project.manage("dbdev_clearbackups", "--noinput").ok()
+    write(project, "")
+    project.manage("dbdev_restore", "--from", "shared").ok()
+    assert read(project) == "one"
 
 
 def test_a_damaged_backup_is_refused(project: Project) -> None:

@@ -206,6 +206,31 @@ def test_aliases_with_files_of_their_own_share_a_storage(
     assert project.sql("SELECT count(*) FROM of_other") == [[0]]
 
 
+def test_a_name_that_another_alias_s_dump_has(
+    new_project: ProjectFactory, folder: Path
+) -> None:
+    other = 'DATABASES["other"] = {**DBSETTINGS, "NAME": "other"}\n'
+    project = new_project(settings=other + FOLDER.format(location=str(folder)))
+    project.manage("dbdev_init").ok()
+    project.manage("dbdev_backup", "--portable", "-n", "seed").ok()
+    command = ("dbdev_backup", "--database", "other", "-n", "seed", "--to", "shared")
+    assert "the alias 'default'" in project.manage(*command).failed(2).err
+    assert objects(folder) == {}
+
+
+def test_the_latest_is_the_one_that_was_made_last(sender: Project, folder: Path) -> None:
+    """Names have local times, and machines that share a storage may be anywhere."""
+    for zone, number in (("Asia/Tokyo", 3), ("America/New_York", 4)):
+        sender.settings(FOLDER.format(location=str(folder)) + f"TIME_ZONE = {zone!r}\n")
+        fill(sender, number)
+        sender.manage("dbdev_backup", "--to", "shared").ok()
+        sender.manage("dbdev_clearbackups", "--noinput").ok()
+    assert numbers(sender) == [1, 2, 3, 4]
+    fill(sender, 5)
+    sender.manage("dbdev_restore", "--from", "shared").ok()
+    assert numbers(sender) == [1, 2, 3, 4]
+
+
 def test_a_storage_that_cannot_be_made_is_told(project: Project) -> None:
     for options in ('{"nonsense": 1}', '{"location": 3}'):
         project.settings(

@@ -11,7 +11,7 @@ from ...backups.manifest import PORTABLE, Manifest, read_manifest
 from ...backups.names import check_new_name, finished
 from ...backups.sharing import Storage
 from ...backups.snapshot import own_size
-from ...exceptions import BackupError
+from ...exceptions import BackupError, ConfigurationError
 from ...reporting import seconds, size
 from ._base import BaseDbdevCommand
 
@@ -49,6 +49,7 @@ class Command(BaseDbdevCommand):
     def dbdev_handle(self) -> None:
         backend = self.dbdev_backend
         name, to = self.options["backupname"], self.options["to"]
+        self._refuse_what_is_unknown(backend)
         if to is None:
             self._create(backend, name)
             return
@@ -59,6 +60,19 @@ class Command(BaseDbdevCommand):
             self.options["portable"] = not backend.backups_are_portable
             made = self._create(backend, name)
         self._send(storage, *made)
+
+    def _refuse_what_is_unknown(self, backend: BaseDbdevBackend) -> None:
+        """A backend that has only the contract's ``backup`` reads no options."""
+        if backend.restores_beside:
+            return
+        kind = type(backend).__name__
+        if self.options["portable"]:
+            raise ConfigurationError(f"{kind} does not know --portable.")
+        if self.options["to"] is not None and not backend.backups_are_portable:
+            raise ConfigurationError(
+                f"{kind} does not say that another machine can restore its backups.",
+                hints=["if it can, let the class have backups_are_portable = True"],
+            )
 
     def _create(self, backend: BaseDbdevBackend, name: str | None) -> tuple[Path, Manifest]:
         started = time.perf_counter()
@@ -80,8 +94,14 @@ class Command(BaseDbdevCommand):
         for place in finished(Path(backend.root_backupdir)):
             if name is not None and name in (place.name, place.directory.name):
                 manifest = read_manifest(place.directory)
-                if manifest.kind == PORTABLE or backend.backups_are_portable:
-                    return place.directory, manifest
+                if manifest.kind != PORTABLE and not backend.backups_are_portable:
+                    continue
+                if manifest.kind == PORTABLE and manifest.alias != self.alias:
+                    raise ConfigurationError(
+                        f"{name} holds the data of the alias {manifest.alias!r}.",
+                        hints=["use another name", f"or send that: --database {manifest.alias}"],
+                    )
+                return place.directory, manifest
         return None
 
     def _send(self, storage: Storage, directory: Path, manifest: Manifest) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ...backups.contract import working_alone
 from ...backups.listing import listed, parse_age, to_clear
-from ...backups.names import find_named, places
+from ...backups.names import find_named, places, refuse_dangling
 from ...backups.replace import discard, flush_recent
 from ...backups.snapshot import own_size
 from ...exceptions import ConfigurationError
@@ -38,6 +38,7 @@ class Command(BaseDbdevCommand):
         age = parse_age(older_than) if older_than is not None else None
         backend = self.dbdev_backend
         root = Path(backend.root_backupdir)
+        refuse_dangling(root)
         if name is not None:
             find_named(root, name)
         if root.is_dir():

@@ -7,7 +7,7 @@ from pathlib import Path
 from ...backends.base import make_tempdata
 from ...backups import contract
 from ...backups.manifest import PORTABLE, Manifest, try_manifest
-from ...backups.names import find_latest, find_named
+from ...backups.names import find_latest, find_named, refuse_dangling
 from ...backups.sharing import Storage
 from ...exceptions import ConfigurationError
 from ...reporting import seconds, size
@@ -70,6 +70,8 @@ class Command(BaseDbdevCommand):
 
     def _directory(self) -> Path:
         root = Path(self.dbdev_backend.root_backupdir)
+        # What is replaced is kept there.
+        refuse_dangling(root)
         given, name = self.options["directory"], self.options["backupname"]
         if "" in (given, name):
             raise ConfigurationError(
