@@ -119,27 +119,33 @@ class Storage:
     def send(self, directory: Path, manifest: Manifest, progress: Progress) -> int:
         """Copy a backup there; how many bytes were sent: less than all when it was begun before.
 
+        One that is there whole is compared with what it should be, and mended: who sends it
+        again was told that it is damaged.
+
         :raises BackupError: when the storage refuses.
         """
         sent = done = 0
         data = data_of(directory, manifest)
+        description = self._path(directory.name, MANIFEST)
+        content = (directory / MANIFEST).read_bytes()
         with self._explained("send to"):
+            again = self._has(description, len(content))
             for path, entry in manifest.files.items():
                 for number, begin, size in _parts(entry):
                     name = self._path(directory.name, "files", f"{entry.checksum}.{number}")
-                    if not self._has(name, size):
+                    if again or not self._has(name, size):
                         with (data / path).open("rb") as file:
                             file.seek(begin)
-                            self._save(name, file.read(size))
-                        sent += size
+                            part = file.read(size)
+                        if not (again and self._holds(name, part)):
+                            self._save(name, part)
+                            sent += size
                         step("send:part")
                     done += size
                     progress(done)
             step("send:files")
-            name = self._path(directory.name, MANIFEST)
-            content = (directory / MANIFEST).read_bytes()
-            if not self._has(name, len(content)):
-                self._save(name, content)
+            if not (again and self._holds(description, content)):
+                self._save(description, content)
         return sent
 
     def fetch(self, shared: Shared, root: Path, progress: Progress) -> tuple[Path, int]:
@@ -210,6 +216,12 @@ class Storage:
     def _has(self, name: str, size: int) -> bool:
         """Whether it is there as a whole: a folder keeps the begin of what was broken off."""
         return bool(self._storage.exists(name)) and self._storage.size(name) == size
+
+    def _holds(self, name: str, content: bytes) -> bool:
+        if not self._has(name, len(content)):
+            return False
+        with self._storage.open(name, "rb") as file:
+            return bool(file.read() == content)
 
     def _save(self, name: str, content: bytes) -> None:
         from django.core.files.base import File

@@ -136,6 +136,28 @@ def test_damage_is_noticed_before_anything_is_restored(
     assert numbers(other) == [1, 2]
 
 
+def test_sending_again_mends_what_a_storage_has_damaged(
+    sender: Project, folder: Path, new_project: ProjectFactory
+) -> None:
+    command = ("dbdev_backup", "-n", "one", "--to", "shared")
+    sender.manage(*command).ok()
+    part = max(folder.rglob("*.0"), key=lambda path: path.stat().st_size)
+    whole = part.read_bytes()
+    part.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    other = receiver(new_project, FOLDER.format(location=str(folder)))
+    assert "send it again" in other.manage("dbdev_restore", "--from", "shared").failed(5).err
+    sender.manage(*command).ok()
+    assert part.read_bytes() == whole
+    other.manage("dbdev_restore", "--from", "shared").ok()
+    assert numbers(other) == [1, 2]
+    # What is damaged here is not sent.
+    (backup,) = backups(sender)
+    table = max((backup / "data").rglob("*.dat*"), key=lambda path: path.stat().st_size)
+    table.write_bytes(b"x" * table.stat().st_size)
+    assert "is damaged" in sender.manage(*command).failed(5).err
+    assert part.read_bytes() == whole
+
+
 def test_files_of_several_parts(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

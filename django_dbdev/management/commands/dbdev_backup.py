@@ -10,7 +10,7 @@ from ...backups.contract import create
 from ...backups.manifest import PORTABLE, Manifest, read_manifest
 from ...backups.names import check_new_name, finished
 from ...backups.sharing import Storage
-from ...backups.snapshot import own_size
+from ...backups.snapshot import own_size, verify
 from ...exceptions import BackupError, ConfigurationError
 from ...reporting import seconds, size
 from ._base import BaseDbdevCommand
@@ -101,6 +101,8 @@ class Command(BaseDbdevCommand):
                         f"{name} holds the data of the alias {manifest.alias!r}.",
                         hints=["use another name", f"or send that: --database {manifest.alias}"],
                     )
+                # It may have been made long ago.
+                verify(place.directory, manifest)
                 return place.directory, manifest
         return None
 
