@@ -76,6 +76,15 @@ def test_what_is_damaged_is_said_to_be(tmp_path: Path, kind: str) -> None:
         read(file)
 
 
+def test_frames_of_zstd_that_are_passed_over(tmp_path: Path) -> None:
+    """As pzstd writes one before each of its own."""
+    text = b"SELECT 1;\n"
+    frame = b"\x50\x2a\x4d\x18\4\0\0\0size" + zstandard.compress(text)
+    file = tmp_path / "a.sql.zst"
+    file.write_bytes(frame * 2)
+    assert read(file) == ("plain SQL, zstd", text * 2)
+
+
 def test_rubbish_behind_compressed_data(tmp_path: Path) -> None:
     file = tmp_path / "dump"
     file.write_bytes(gzip.compress(SQL) + b"\0" * 512)

@@ -336,6 +336,18 @@ def test_functions_of_django_s_in_constraints_and_columns(project: Project) -> N
     assert "CHECK constraint failed" in said
 
 
+def test_a_dump_of_a_newer_shell(project: Project) -> None:
+    """As sqlite3 writes texts with control characters since 3.50; the one here is older."""
+    project.write(
+        "a.sql",
+        "PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\nCREATE TABLE note (body text);\n"
+        r"INSERT INTO note VALUES(unistr('one\u000atwo \\ \0033\+01F600\U0001f600'));"
+        "\nCOMMIT;\n",
+    )
+    project.manage("dbdev_loaddump", "a.sql").ok()
+    assert project.sql("SELECT body FROM note") == [["one\ntwo \\ 3\U0001f600\U0001f600"]]
+
+
 def test_without_a_database(project: Project) -> None:
     project.manage("dbdev_createdump", "a.sql").ok()
     before = rows(project)

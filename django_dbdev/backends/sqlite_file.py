@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 _PATIENCE = 5.0
 _IN_USE = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+_UNISTR_SINCE = (3, 50, 0)
+_HEX = "[0-9A-Fa-f]"
+_ESCAPE = re.compile(rf"\\(?:\\|u?({_HEX}{{4}})|\+({_HEX}{{6}})|U({_HEX}{{8}}))")
 STOP_IT = "end what uses it, such as runserver or a shell, and run this again"
 
 
@@ -52,12 +57,23 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def know_functions(connection: sqlite3.Connection) -> None:
-    """Give a connection Django's functions, which constraints, columns and indexes may call."""
+    """Give a connection the functions that dumps call.
+
+    Constraints, columns and indexes may call Django's; newer versions of ``sqlite3`` write texts
+    with control characters by ``unistr``.
+    """
+    if sqlite3.sqlite_version_info < _UNISTR_SINCE:
+        connection.create_function("unistr", 1, _unistr, deterministic=True)
     with suppress(ImportError):
         # Django's own affair, and a dump that calls none of them can do without.
-        from django.db.backends.sqlite3._functions import register
+        import_module("django.db.backends.sqlite3._functions").register(connection)
 
-        register(connection)
+
+def _unistr(text: str) -> str:
+    """Source: SQLite's documentation, "Built-In Scalar SQL Functions"."""
+    return _ESCAPE.sub(
+        lambda found: chr(int(found[found.lastindex], 16)) if found.lastindex else "\\", text
+    )
 
 
 @contextmanager

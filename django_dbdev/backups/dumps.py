@@ -128,6 +128,9 @@ COMPRESSIONS = (
     Compression("zstd", ".zst", b"\x28\xb5\x2f\xfd", _zstd_decoder, _zstd_encoder),
 )
 
+#: What zstd's decoders pass over. Source: RFC 8878, "Skippable Frames".
+_SKIPPABLE = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
+
 #: What people pass by mistake, by its first bytes.
 _OTHERS = (
     (b"\x89PNG", "a PNG image"),
@@ -148,6 +151,9 @@ _FIRST = 16
 
 def compression_of(head: bytes) -> Compression | None:
     """How something is compressed that begins with ``head``."""
+    if _SKIPPABLE.match(head):
+        # How pzstd begins.
+        head = COMPRESSIONS[-1].magic
     return next((each for each in COMPRESSIONS if head.startswith(each.magic)), None)
 
 

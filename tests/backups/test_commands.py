@@ -108,12 +108,12 @@ def test_a_backups_folder_that_leads_nowhere(ready: Project) -> None:
     ready.manage("dbdev_backup").ok()
     (backup,) = backups(ready)
     away = (ready.root / "away").rename(ready.root / "unmounted")
-    for command in (
+    for arguments in (
         ("dbdev_restore", str(away / backup.name)),
         ("dbdev_clearbackups", "--noinput"),
         ("dbdev_backup", "--portable"),
     ):
-        refused = ready.manage(*command).failed(2).err
+        refused = ready.manage(*arguments).failed(2).err
         assert f"leads to {ready.root / 'away'}, which is not there" in refused
     assert numbers(ready) == [1]
 

@@ -125,7 +125,8 @@ def test_options_that_it_knows_nothing_of(project: Project) -> None:
 
 def test_capabilities_are_enough_by_themselves(project: Project) -> None:
     extended = BACKEND.replace(
-        "    @property\n", "    restores_beside = True\n    backups_are_portable = True\n\n    @property\n"
+        "    @property\n",
+        "    restores_beside = True\n    backups_are_portable = True\n\n    @property\n",
     )
     project.write("notes.py", extended)
     project.settings(SHARED, BASE)

@@ -228,9 +228,7 @@ def test_aliases_with_files_of_their_own_share_a_storage(
     assert project.sql("SELECT count(*) FROM of_other") == [[0]]
 
 
-def test_a_name_that_another_alias_s_dump_has(
-    new_project: ProjectFactory, folder: Path
-) -> None:
+def test_a_name_that_another_alias_s_dump_has(new_project: ProjectFactory, folder: Path) -> None:
     other = 'DATABASES["other"] = {**DBSETTINGS, "NAME": "other"}\n'
     project = new_project(settings=other + FOLDER.format(location=str(folder)))
     project.manage("dbdev_init").ok()

@@ -114,8 +114,14 @@ def test_what_is_not_one_databases_is_left_out(left_out: str) -> None:
         ("CREATE DEFINER=`a`@`b` PROCEDURE p() SELECT 1", "CREATE  PROCEDURE p() SELECT 1"),
         ("CREATE DEFINER = 'a b'@'%' VIEW v AS SELECT 1", "CREATE  VIEW v AS SELECT 1"),
         ("CREATE DEFINER=CURRENT_USER FUNCTION f() RETURNS INT RETURN 1", None),
-        ("CREATE OR REPLACE ALGORITHM=MERGE DEFINER=a SQL SECURITY INVOKER VIEW v AS SELECT 1", None),
-        ("/*!50001 CREATE ALGORITHM=MERGE */\n/*!50013 DEFINER=`a`@`b` */ /*!50001 VIEW v */", None),
+        (
+            "CREATE OR REPLACE ALGORITHM=MERGE DEFINER=a SQL SECURITY INVOKER VIEW v AS SELECT 1",
+            None,
+        ),
+        (
+            "/*!50001 CREATE ALGORITHM=MERGE */\n/*!50013 DEFINER=`a`@`b` */ /*!50001 VIEW v */",
+            None,
+        ),
         ("INSERT INTO t VALUES ('CREATE DEFINER=`a`@`b`')", "="),
         ("CREATE TABLE t (a int COMMENT 'DEFINER=root may')", "="),
         ("CREATE VIEW v AS SELECT * FROM t WHERE definer = 'x'", "="),
