@@ -272,6 +272,22 @@ def test_what_a_dump_does_not_take_the_place_of(
         assert output_of(name).format is Format.DIRECTORY
 
 
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_a_link_is_followed(tmp_path: Path, is_folder: bool) -> None:
+    elsewhere = tmp_path / "disk" / "shop"
+    elsewhere.parent.mkdir()
+    link = tmp_path / "shop.dump"
+    link.symlink_to(elsewhere)
+    for content in (b"one", b"two"):
+        with replaced(link) as temporary:
+            if is_folder:
+                temporary.mkdir()
+            (temporary / "toc.dat" if is_folder else temporary).write_bytes(content)
+        assert link.is_symlink()
+        assert (elsewhere / "toc.dat" if is_folder else elsewhere).read_bytes() == content
+    assert [path.name for path in elsewhere.parent.iterdir()] == ["shop"]
+
+
 def test_a_folder_takes_the_place_of_another(tmp_path: Path) -> None:
     target = tmp_path / "dump.dir"
     target.mkdir()

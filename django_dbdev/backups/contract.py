@@ -19,7 +19,7 @@ from ..reporting import Reporter, seconds
 from .describe import Copied, describe
 from .faults import step
 from .manifest import CUSTOM, Manifest, read_manifest, write_manifest
-from .names import MANIFEST, SAFETY, refuse_dangling
+from .names import MANIFEST, RESERVED, SAFETY, check_new_name, refuse_dangling
 from .replace import discard, flush_recent, prune
 from .snapshot import describe_files, verify
 
@@ -63,6 +63,9 @@ def create(backend: Backend, name: str | None) -> tuple[Path, Manifest]:
 
 
 def _create(backend: Backend, name: str | None) -> tuple[Path, Manifest]:
+    if name is not None and name not in RESERVED:
+        # Another command may have given it while this one waited for the lock.
+        check_new_name(Path(backend.root_backupdir), name)
     started_ns, begun = time.time_ns(), time.perf_counter()
     directory = Path(backend.create_timestamped_backupdir(name))
     try:

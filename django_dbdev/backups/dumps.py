@@ -502,8 +502,10 @@ def replaced(path: Path) -> Iterator[Path]:
     """A name beside ``path`` for a new file or folder, which takes its place in the end.
 
     What ``path`` was stays as it is when the block fails. What is written has to be on disk
-    when the block ends.
+    when the block ends. Where it is a link, that is of what it leads to.
     """
+    if path.is_symlink():
+        path = Path(os.path.realpath(path))
     _clear_up(path)
     if not os.access(path.parent, os.W_OK | os.X_OK):
         # The programs would name the temporary file.

@@ -14,6 +14,7 @@ import pytest
 from django_dbdev.backups.checksums import checksum_of
 from django_dbdev.backups.context import git_state
 from django_dbdev.backups.snapshot import own_size
+from django_dbdev.process.locking import exclusive
 from tests.conftest import Project, ProjectFactory
 
 from .helpers import backups, fill, leftovers, manifest, numbers, root
@@ -161,6 +162,18 @@ def test_clearing(ready: Project) -> None:
     ready.manage("dbdev_clearbackups", "--noinput").ok()
     assert backups(ready) == []
     assert numbers(ready) == [1]
+
+
+def test_a_name_is_given_once(ready: Project) -> None:
+    with exclusive(ready.tempdata / "PostgresBackend.lock"):
+        both = [ready.start("dbdev_backup", "-n", "one") for _ in range(2)]
+        for each in both:
+            assert each.stdout is not None
+            assert each.stdout.readline().startswith("Waiting for")
+    said = [each.communicate()[0] for each in both]
+    assert sorted(each.returncode for each in both) == [0, 2], said
+    assert "There is a backup called 'one' already" in "".join(said)
+    assert len(backups(ready)) == 1
 
 
 def test_three_safety_backups_stay(ready: Project) -> None:
