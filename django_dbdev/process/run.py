@@ -247,11 +247,17 @@ class Spawned:
 
 
 def spawn(
-    command: Command, log: Path, *, identity: Identity = DIRECT, ends_with_us: bool = False
+    command: Command,
+    log: Path,
+    *,
+    identity: Identity = DIRECT,
+    ends_with_us: bool = False,
+    keeps: int | None = None,
 ) -> Spawned:
     """Start a program in the background; both its streams are appended to ``log``.
 
     :param ends_with_us: Linux sends it SIGTERM when this process is killed; else it lives on.
+    :param keeps: a descriptor of ours that it inherits.
     """
     logger.info("%s >>%s 2>&1 &", command, log)
     with ExitStack() as files:
@@ -265,6 +271,7 @@ def spawn(
                 command,
                 identity,
                 ends_with_us=ends_with_us,
+                keeps=keeps,
                 _in=empty,
                 _out=output,
                 _err=output,
@@ -273,7 +280,14 @@ def spawn(
     return Spawned(running.pid, running.process)
 
 
-def _start(command: Command, identity: Identity, *, ends_with_us: bool, **how: Any) -> Any:
+def _start(
+    command: Command,
+    identity: Identity,
+    *,
+    ends_with_us: bool,
+    keeps: int | None = None,
+    **how: Any,
+) -> Any:
     """Start a program under sh, which reads its streams in threads and lets us wait ourselves."""
     import sh
 
@@ -289,7 +303,8 @@ def _start(command: Command, identity: Identity, *, ends_with_us: bool, **how: A
                 *command.args,
                 _env=command.full_environment(),
                 _cwd=None if command.cwd is None else str(command.cwd),
-                _preexec_fn=_preparation(identity, ends_with_us),
+                _preexec_fn=_preparation(identity, ends_with_us, keeps),
+                _pass_fds=set() if keeps is None else {keeps},
                 _ok_code=_ANY_STATUS,
                 _bg=True,
                 _bg_exc=False,
@@ -310,12 +325,16 @@ def _start(command: Command, identity: Identity, *, ends_with_us: bool, **how: A
         ) from None
 
 
-def _preparation(identity: Identity, ends_with_us: bool) -> Callable[[], None]:
+def _preparation(
+    identity: Identity, ends_with_us: bool, keeps: int | None = None
+) -> Callable[[], None]:
     """What the child does between fork and exec; all that it needs is looked up before."""
     enter, us, hangs_up = identity.preexec(), os.getpid(), not hang_ups_ignored()
     prctl = ctypes.CDLL(None).prctl if ends_with_us and sys.platform == "linux" else None
 
     def prepare() -> None:
+        if keeps is not None:
+            os.set_inheritable(keeps, True)
         if enter is not None:
             enter()
         if prctl is not None:

@@ -364,6 +364,8 @@ class ServerBackend(DatabaseServer):
                 version, reasons = self.ask(server, toolchain)
             except ServerError as error:
                 problem = error.message
+        elif self.control.is_held():
+            problem = self.control.held_elsewhere().message
         return ServerInfo(
             alias=self.alias,
             engine=self.engine,

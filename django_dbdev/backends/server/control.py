@@ -23,6 +23,7 @@ from ...binaries.toolchain import Toolchain
 from ...exceptions import ForeignServerError, ServerError
 from ...process import processes
 from ...process.command import Command
+from ...process.holding import Held, holding, is_held
 from ...process.privileges import Identity
 from ...process.processes import RunningProcess
 from ...process.readiness import Outcome, wait_ready
@@ -36,6 +37,8 @@ START_TIMEOUT = 300.0
 STOP_TIMEOUT = 300.0
 #: Seconds that what is left of a killed server may take to go.
 _REMAINS_TIMEOUT = 20.0
+#: Seconds for a server that was just started to be told by its working directory.
+_HELD_TIMEOUT = 5.0
 #: What servers say where they cannot write: InnoDB by the number, and goes on to say more.
 _FULL = re.compile(
     rf"No space left on device|Disk quota exceeded|Disk is full"
@@ -135,13 +138,15 @@ class ServerControl(ABC):
 
         :returns: Those whose data was removed: they are ended, and write nothing.
         :raises ForeignServerError: when one works on data that was moved; or on the datadir,
-            and is no killed one's, or has much to do still.
+            and is no killed one's, or has much to do still, or is in another container.
         """
         ended = []
         deadline = time.monotonic() + _REMAINS_TIMEOUT
         here = self.files.datadir.resolve()
         for process in processes.named(self.names):
             if process.cwd == here and self.is_ours(process):
+                if processes.is_contained(process):
+                    raise self.held_elsewhere()
                 self._wait_for_remains(process, deadline)
                 continue
             if not self.is_stray(process):
@@ -159,7 +164,28 @@ class ServerControl(ABC):
             process.signal(self.discard_signal)
             process.wait_gone(_REMAINS_TIMEOUT)
             ended.append(process)
+        self._wait_until_let_go()
         return ended
+
+    def _wait_until_let_go(self) -> None:
+        """A command that was killed may have started a server that is not yet to be told."""
+        deadline = time.monotonic() + _HELD_TIMEOUT
+        while self.is_held() and self.running() is None:
+            if time.monotonic() > deadline:
+                raise self.held_elsewhere()
+            time.sleep(0.05)
+
+    def is_held(self) -> bool:
+        """Whether a server works on the data, be it one that is not seen from here."""
+        return is_held(self.files.datadir)
+
+    def held_elsewhere(self) -> ForeignServerError:
+        """The error where a server that is not seen from here works on the data."""
+        return ForeignServerError(
+            f"A server that is not seen from here works on {self.files.datadir}: one in another "
+            "container, or outside of this one.",
+            hints=["stop it where it was started: dbdev_stopserver"],
+        )
 
     def _wait_for_remains(self, process: RunningProcess, deadline: float) -> None:
         while not process.wait_gone(0.05):
@@ -243,6 +269,7 @@ class ServerControl(ABC):
         :param ends_with_us: stop it when this process is killed.
         :returns: Its pid.
         :raises ServerError: with the end of the log; nothing is left running then.
+        :raises ForeignServerError: when a server that is not seen from here has the data.
         """
         log = self.files.log
         make_private(self.files.socket_directory(port), identity)
@@ -251,15 +278,25 @@ class ServerControl(ABC):
         # It outlives us by far, and may run as another account.
         command = replace(self.command(toolchain, *options), secrets=conf.passwords())
         while True:
-            self.clear_stale(port)
             offset = log.stat().st_size if log.exists() else 0
             spawned: Spawned | None = None
             try:
-                with uninterrupted():
-                    spawned = spawn(command, log, identity=identity, ends_with_us=ends_with_us)
+                with uninterrupted(), holding(self.files.datadir) as held:
+                    self.clear_stale(port)
+                    spawned = spawn(
+                        command, log, identity=identity, ends_with_us=ends_with_us, keeps=held
+                    )
                 outcome = wait_ready(
                     partial(self.is_ready, spawned.pid), spawned.is_alive, START_TIMEOUT
                 )
+            except Held:
+                # What is left of a killed server lets go when it ends.
+                if (other := self.settled()) is not None:
+                    return other.process.pid
+                if time.monotonic() > deadline:
+                    raise self.held_elsewhere() from None
+                time.sleep(0.05)
+                continue
             except BaseException:
                 if spawned is not None:
                     self._abandon(spawned)

@@ -73,6 +73,10 @@ def _server(backend: ServerBackend) -> Iterator[Finding]:
     except DbdevError as error:
         yield Finding(ERROR, name, error.message, error.hints)
         return
+    if server is None and backend.control.is_held():
+        elsewhere = backend.control.held_elsewhere()
+        yield Finding(ERROR, name, elsewhere.message, elsewhere.hints)
+        return
     if server is None:
         pid_file = backend.control.pid_file
         if pid_file.exists():
@@ -106,8 +110,11 @@ def _server(backend: ServerBackend) -> Iterator[Finding]:
 def _remove_pid_file(backend: ServerBackend) -> None:
     """Under the lock, and only where nothing works on the data: its children may outlive it."""
     with exclusive(backend.files.lock, reporter=backend.reporter):
-        if backend.control.running() is None and not working_in(backend.files.datadir):
-            backend.control.pid_file.unlink(missing_ok=True)
+        control = backend.control
+        if control.running() is None and not (
+            control.is_held() or working_in(backend.files.datadir)
+        ):
+            control.pid_file.unlink(missing_ok=True)
 
 
 def _permissions(backend: ServerBackend) -> Iterator[Finding]:
