@@ -54,13 +54,20 @@ class BackendRegistry(Mapping[str, "type[BaseDbdevBackend]"]):
         return len(self._backends)
 
     def for_engine(self, engine: str) -> type[BaseDbdevBackend]:
-        """The backend for ``engine``: the registered one, else that of the vendor it wraps.
+        """The backend for ``engine``: the registered one, else that of what it wraps.
+
+        That is the nearest registered engine whose wrapper it inherits, else the vendor's.
 
         :raises ConfigurationError: when neither is known, or the backend cannot be imported.
         """
         if engine in self._backends:
             return self[engine]
-        vendor, problem = _vendor(engine)
+        wrapper, problem = _wrapper(engine)
+        for ancestor in wrapper.__mro__ if wrapper is not None else ():
+            # PostGIS's vendor is PostgreSQL's as well.
+            if (wrapped := ancestor.__module__.removesuffix(".base")) in self:
+                return self[wrapped]
+        vendor = getattr(wrapper, "vendor", None)
         if vendor in VENDORS:
             return self[VENDORS[vendor]]
         supported = "\n".join(f"  - {known}: {self._name(known)}" for known in self)
@@ -119,17 +126,16 @@ def _import(engine: str, path: str) -> type[BaseDbdevBackend]:
     return backend
 
 
-def _vendor(engine: str) -> tuple[str | None, str]:
-    """The vendor of a Django engine, and the reason where it has none."""
+def _wrapper(engine: str) -> tuple[type | None, str]:
+    """The class by which Django drives an engine, and what there is to say of it in an error."""
     from django.core.exceptions import ImproperlyConfigured
     from django.db.utils import load_backend
 
     try:
-        wrapper = load_backend(engine).DatabaseWrapper
+        wrapper: type = load_backend(engine).DatabaseWrapper
     except (ImproperlyConfigured, ImportError, AttributeError) as error:
         return None, f", and Django cannot load it ({str(error).splitlines()[0]})"
-    vendor: str = wrapper.vendor
-    return vendor, f" (vendor {vendor!r})"
+    return wrapper, f" (vendor {getattr(wrapper, 'vendor', None)!r})"
 
 
 backendregistry = BackendRegistry(

@@ -58,6 +58,26 @@ def test_an_engine_that_wraps_a_known_one_uses_its_backend(
     assert registry.for_engine("wrapped_engine") is PostgresBackend
 
 
+def test_an_engine_that_wraps_one_of_the_same_vendor_uses_the_nearest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that wraps PostGIS's, which is PostgreSQL to Django."""
+    for name, wrapped in (
+        ("inner_engine", "django.db.backends.sqlite3"),
+        ("outer", "inner_engine"),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
+        (tmp_path / name / "base.py").write_text(
+            f"from {wrapped} import base\n\nclass DatabaseWrapper(base.DatabaseWrapper): pass\n"
+        )
+    monkeypatch.syspath_prepend(tmp_path)
+    registry = BackendRegistry({"django.db.backends.sqlite3": PostgresBackend})
+    assert registry.for_engine("outer") is PostgresBackend
+    registry.register("inner_engine", OracleBackend)
+    assert registry.for_engine("outer") is OracleBackend
+
+
 def test_an_unknown_engine_lists_what_is_supported_and_how_to_register() -> None:
     registry = BackendRegistry({"a": "django_dbdev.backends.postgres.PostgresBackend"})
     with pytest.raises(ConfigurationError) as caught:
