@@ -12,7 +12,7 @@ class DbdevConfig(AppConfig):
     def ready(self) -> None:
         from . import checks, conf  # noqa: F401
         from .exceptions import ConfigurationError
-        from .servers import use_ephemeral_places, use_recorded_ports
+        from .servers import use_default_files, use_ephemeral_places, use_recorded_ports
 
         if conf.is_ephemeral():
             # What it raises ends the command: it would work on the developer's own data.
@@ -20,4 +20,5 @@ class DbdevConfig(AppConfig):
             return
         # The commands and the checks say what is malformed.
         with suppress(ConfigurationError):
+            use_default_files()
             use_recorded_ports()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -82,6 +83,21 @@ def use_recorded_ports() -> None:
     for alias, port in found.items():
         if port is not None and isinstance(settings := databases[alias], dict):
             settings["PORT"] = conf.RecordedPort(port)
+
+
+def use_default_files() -> None:
+    """Have Django work on the file of SQLite's DBSETTINGS where DBDEV_DATADIR has it.
+
+    DBSETTINGS cannot tell that where DBDEV_DATADIR is not set yet while it is imported. A NAME
+    that the user chose stays.
+
+    :raises ConfigurationError: when the setting is malformed.
+    """
+    if (sqlite := sys.modules.get(f"{__package__}.backends.sqlite")) is None:
+        return
+    for settings in conf.databases().values():
+        if settings.get("NAME") is sqlite.DEFAULT_FILE and isinstance(settings, dict):
+            settings["NAME"] = sqlite.default_file()
 
 
 def use_ephemeral_places() -> None:

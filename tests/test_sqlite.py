@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import stat
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -117,6 +118,21 @@ def test_a_file_elsewhere_in_the_project(new_project: ProjectFactory) -> None:
     project.settings(missing, base=BASE)
     failed = project.manage("dbdev_init").failed(2)
     assert f"There is no folder {project.root / 'no such folder'}" in failed.err
+
+
+def test_a_data_directory_that_is_set_after_the_import(new_project: ProjectFactory) -> None:
+    """Imports stand at the top of settings.py, or in another module that it takes over."""
+    more = "DBDEV_DATADIR = 'var/state'; DATABASES['own'] = {**DBSETTINGS, 'NAME': 'own.sqlite3'}"
+    project = new_project(pin="", base=BASE, settings=more)
+    file = project.root / "var/state/SqliteBackend/dbdev.sqlite3"
+    assert f"Created {file}" in project.manage("dbdev_init").ok().out
+    project.manage("migrate", "--verbosity", "0").ok()
+    assert run(file, "SELECT count(*) > 0 FROM django_migrations") == [(1,)]
+    assert not project.tempdata.exists()
+    assert f"Created {project.root}/own" in project.manage("dbdev_init", "--database=own").ok().out
+    seen = "import os, sys; print(os.environ['DATABASE_URL'])"
+    done = project.manage("dbdev_run", "--ephemeral", "--", sys.executable, "-c", seen).ok()
+    assert "/var/state/ephemeral/" in done.out
 
 
 def test_two_aliases_are_two_files(new_project: ProjectFactory) -> None:

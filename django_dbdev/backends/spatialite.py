@@ -11,10 +11,11 @@ from typing import Any
 
 from .. import conf
 from ..exceptions import ConfigurationError
+from .sqlite import DEFAULT_FILE
 
 DBSETTINGS: dict[str, Any] = {
     "ENGINE": "django.contrib.gis.db.backends.spatialite",
-    "NAME": conf.tempdata() / "SqliteBackend" / "dbdev.sqlite3",
+    "NAME": DEFAULT_FILE,
 }
 
 

@@ -20,7 +20,8 @@ from .sqlite_guide import SqliteGuideValues, guide_values
 ENGINE = "sqlite"
 
 
-def _default_file() -> Path:
+def default_file() -> Path:
+    """NAME of DBSETTINGS, as far as DBDEV_DATADIR is known by now."""
     try:
         folder = conf.tempdata()
     except ConfigurationError:
@@ -29,9 +30,12 @@ def _default_file() -> Path:
     return folder / "SqliteBackend" / "dbdev.sqlite3"
 
 
+#: As it was when settings.py imported it; see :func:`django_dbdev.servers.use_default_files`.
+DEFAULT_FILE = default_file()
+
 DBSETTINGS: dict[str, Any] = {
     "ENGINE": "django.db.backends.sqlite3",
-    "NAME": _default_file(),
+    "NAME": DEFAULT_FILE,
 }
 
 #: What SQLite keeps beside a database file. Source: its documentation, "Temporary Files".
