@@ -174,7 +174,16 @@ def tempdata() -> Path:
 
     A relative one is taken from the project's root.
     """
-    chosen = os.environ.get("DBDEV_DATADIR") or setting("DBDEV_DATADIR") or DEFAULT_TEMPDATA
+    return _tempdata(os.environ.get("DBDEV_DATADIR") or setting("DBDEV_DATADIR"))
+
+
+def tempdata_of_settings() -> Path:
+    """As :func:`tempdata`, whatever this machine's environment says."""
+    return _tempdata(setting("DBDEV_DATADIR"))
+
+
+def _tempdata(chosen: object) -> Path:
+    chosen = chosen or DEFAULT_TEMPDATA
     # Not resolved: a link in the path is the user's own choice of a place.
     return Path(os.path.abspath(project_root()[0] / _as_path("DBDEV_DATADIR", chosen)))
 

@@ -181,7 +181,7 @@ def test_the_oldest_python_is_that_of_the_package() -> None:
 
 
 def test_no_path_of_this_machine_is_written(new_project: ProjectFactory, tmp_path: Path) -> None:
-    project = new_project(environment={"DBDEV_DATADIR": str(tmp_path / "elsewhere")})
+    project = new_project(settings=f"DBDEV_DATADIR = {str(tmp_path / 'elsewhere')!r}")
     script = project.root / "manage.py"
     script.rename(tmp_path / "shared.py")
     script.symlink_to(tmp_path / "shared.py")
@@ -193,6 +193,43 @@ def test_no_path_of_this_machine_is_written(new_project: ProjectFactory, tmp_pat
         assert "python manage.py dbdev_init --locked" in steps(file, "pip")
         assert ".log" not in file.read_text()
         satisfies(schema, file)
+
+
+def test_where_the_data_is_on_this_machine_alone_is_not_written(project: Project) -> None:
+    """A colleague's --check would fail, and so would one within dbdev_run --ephemeral."""
+    file = generated(project, "github")
+    said = project.manage("dbdev_generate", "github", "--check", DBDEV_DATADIR="elsewhere").ok()
+    assert "up to date" in said.out
+    assert 'path: "dbdev_tempdata/*.log"\n' in file.read_text()
+    assert "include-hidden-files" not in file.read_text()
+
+
+def test_logs_in_a_hidden_folder_are_kept(new_project: ProjectFactory) -> None:
+    project = new_project(settings="DBDEV_DATADIR = '.state/db'")
+    file = generated(project, "github")
+    satisfies(SCHEMAS["github"], file)
+    upload = YAML(typ="safe").load(file.read_text())["jobs"]["pip"]["steps"][-1]
+    assert upload["with"]["path"] == ".state/db/*.log"
+    # upload-artifact leaves them out otherwise. Source: its README, "Uploading Hidden Files".
+    assert upload["with"]["include-hidden-files"] is True
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "test"),
+    [
+        ("setup.cfg", "[tool:pytest]\n", "python -m pytest"),
+        ("tox.ini", "[tox]\nenvlist = py312\n[pytest]\naddopts = -p %(x)s\n", "python -m pytest"),
+        (".pytest.ini", "", "python -m pytest"),
+        ("pytest.toml", "", "python -m pytest"),
+        ("setup.cfg", "[metadata]\nname = x\n", "python manage.py test"),
+        ("tox.ini", "no section\n", "python manage.py test"),
+    ],
+)
+def test_pytest_runs_the_tests_where_it_is_configured(
+    project: Project, name: str, content: str, test: str
+) -> None:
+    project.write(name, content)
+    assert steps(generated(project, "gitlab"), "pip")[-1] == test
 
 
 def test_every_server_is_initialised(new_project: ProjectFactory) -> None:

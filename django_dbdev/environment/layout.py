@@ -6,6 +6,8 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from configparser import Error as ConfigParserError
+from configparser import RawConfigParser
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,10 @@ from typing import Any
 _REQUIREMENTS = ("requirements.txt", "requirements-dev.txt")
 #: Usual names of extras and dependency groups that hold what the tests need.
 _FOR_TESTS = ("test", "tests", "dev")
+#: pytest's own files, and its sections in those of others. Source: its documentation,
+#: "Configuration".
+_PYTEST_FILES = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini")
+_PYTEST_SECTIONS = {"tox.ini": "pytest", "setup.cfg": "tool:pytest"}
 #: What is installed beside them where the tests are run by pytest.
 PYTEST = ("pytest", "pytest-django")
 _HAS_PYTEST = re.compile(r"^\s*pytest[-_.]django\b", re.IGNORECASE | re.MULTILINE)
@@ -56,7 +62,7 @@ def read_layout(root: Path, manage: Path, pyproject: Mapping[str, Any]) -> Layou
     :param pyproject: its pyproject.toml, parsed.
     """
     repository = repository_of(root)
-    pytest = "pytest" in _table(pyproject, "tool") or (root / "pytest.ini").is_file()
+    pytest = "pytest" in _table(pyproject, "tool") or _configures_pytest(root)
     return Layout(
         name=root.name,
         folder=root.relative_to(repository).as_posix(),
@@ -67,6 +73,21 @@ def read_layout(root: Path, manage: Path, pyproject: Mapping[str, Any]) -> Layou
         flake=(root / "flake.nix").is_file(),
         devenv=(root / "devenv.nix").is_file(),
     )
+
+
+def _configures_pytest(root: Path) -> bool:
+    """Whether pytest finds its configuration in the folder, pyproject.toml aside."""
+    if any((root / name).is_file() for name in _PYTEST_FILES):
+        return True
+    for name, section in _PYTEST_SECTIONS.items():
+        parser = RawConfigParser(strict=False)
+        try:
+            parser.read(root / name, "utf-8")
+        except (OSError, ValueError, ConfigParserError):
+            continue
+        if parser.has_section(section):
+            return True
+    return False
 
 
 def _relative(path: Path, root: Path) -> str:

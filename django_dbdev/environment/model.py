@@ -63,6 +63,11 @@ class Model:
         return "" if self.layout.folder == "." else f"{self.layout.folder}/"
 
     @property
+    def hides_logs(self) -> bool:
+        """Whether the logs are in a folder whose name begins with a dot."""
+        return any(part.startswith(".") for part in self.logs.split("/"))
+
+    @property
     def enter(self) -> str:
         """The shell's command that goes from the repository's folder to the project's."""
         return f"cd {shlex.quote(self.layout.folder)}"

@@ -77,7 +77,8 @@ class Command(BaseDbdevCommand):
         script = Path(sys.argv[0])
         # A link by its own name: where it leads to is nothing of the project's.
         here = script.parent.resolve() if script.name == "manage.py" else root
-        tempdata, repository = conf.tempdata(), repository_of(root)
+        # What is generated is for others: where the data is here alone is none of theirs.
+        tempdata, repository = conf.tempdata_of_settings(), repository_of(root)
         return build_model(
             read_layout(root, here / "manage.py", conf.pyproject()),
             conf.project().pins,
