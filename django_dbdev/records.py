@@ -19,9 +19,14 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def recorded_ports(tempdata: Path) -> dict[str, int]:
-    """Ports by server name (``PostgresBackend``). A file that cannot be read records nothing."""
+    """Ports by server name (``PostgresBackend``). A file that cannot be read records nothing.
+
+    Nor does one that was copied along with a project: those ports are its model's.
+    """
     try:
         content = parse_json((tempdata / FILE).read_text("utf-8"))
+        if content.get("folder", _place(tempdata)) != _place(tempdata):
+            return {}
         ports = content["ports"]
         return {name: port for name, port in ports.items() if _is_port(port)}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
@@ -36,7 +41,12 @@ def record_port(tempdata: Path, server: str, port: int | None) -> None:
     ports.pop(server, None)
     if port is not None:
         ports[server] = port
-    write_atomically(tempdata / FILE, json.dumps({"ports": ports}, indent=2) + "\n")
+    content = {"folder": _place(tempdata), "ports": ports}
+    write_atomically(tempdata / FILE, json.dumps(content, indent=2) + "\n")
+
+
+def _place(tempdata: Path) -> str:
+    return os.path.realpath(tempdata)
 
 
 def _is_port(value: object) -> bool:

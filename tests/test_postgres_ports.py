@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,7 +83,8 @@ def test_init_moves_on_when_the_port_is_taken(
         assert f"(pid {os.getpid()}, user" in done.err
         assert f"took {moved}" in done.err
         assert json.loads((project.tempdata / "servers.json").read_text()) == {
-            "ports": {"PostgresBackend": moved}
+            "folder": str(project.tempdata),
+            "ports": {"PostgresBackend": moved},
         }
         project.manage("migrate", "--verbosity", "0").ok()
     assert project.query("SELECT count(*) > 0 FROM django_migrations") == [(True,)]
@@ -98,7 +100,24 @@ def test_init_moves_on_when_the_port_is_taken(
         assert project.manage("dbdev_init").ok()
         assert project.port() not in (moved, wanted)
     project.manage("dbdev_destroy", "--noinput").ok()
-    assert json.loads((project.tempdata / "servers.json").read_text()) == {"ports": {}}
+    assert json.loads((project.tempdata / "servers.json").read_text())["ports"] == {}
+
+
+def test_a_copied_project_does_not_go_to_the_server_of_its_model(
+    new_project: ProjectFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have the same password, and migrate asks nobody whose server it is."""
+    model, copy = new_project("model"), new_project("copy")
+    with listening(ours(model, monkeypatch)):
+        model.manage("dbdev_init").ok()
+    without_socket = shutil.ignore_patterns("run")
+    shutil.copytree(model.tempdata, copy.tempdata, symlinks=True, ignore=without_socket)
+    assert "Traceback" in copy.manage("migrate", "--verbosity", "0").all
+    assert model.query("SELECT to_regclass('django_migrations')") == [(None,)]
+    copy.manage("dbdev_init").ok()
+    copy.manage("migrate", "--verbosity", "0").ok()
+    assert copy.port() != model.port()
+    assert model.query("SELECT to_regclass('django_migrations')") == [(None,)]
 
 
 def test_one_process_that_inits_and_migrates_sees_the_port_too(
