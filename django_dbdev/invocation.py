@@ -9,6 +9,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+#: Whether what runs here brings servers up though no command of ours does: pytest with --dbdev, or
+#: by its configuration.
+servers_asked_for = False
+
 
 def manage_command() -> str:
     """The command line, as one would type it in the working directory."""

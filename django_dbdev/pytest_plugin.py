@@ -9,6 +9,7 @@ does so before Django's test databases are made.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING
 
@@ -43,9 +44,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("dbdev", f"What --dbdev is by default: {', '.join(_CHOICES)}.", default=OFF)
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]:
+    """Before pytest-django reads the settings, which may have GeoDjango's libraries fetched."""
+    if _how(early_config, early_config.known_args_namespace.dbdev) in (PROJECT, EPHEMERAL):
+        from . import invocation
+
+        invocation.servers_asked_for = True
+    yield
+
+
+def _how(config: pytest.Config, chosen: str | None) -> str:
+    return str(chosen or config.getini("dbdev"))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    how = config.getoption("--dbdev") or config.getini("dbdev")
+    how = _how(config, config.getoption("--dbdev"))
     if how not in _CHOICES:
         raise pytest.UsageError(
             f"dbdev is {how!r} in pytest's configuration, not one of {_CHOICES}"

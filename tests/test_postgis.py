@@ -166,12 +166,16 @@ def test_settings_fetch_nothing_when_the_command_may_not(
 
 
 @needs_apt
-def test_pytest_brings_up_what_a_fresh_checkout_lacks(new_project: ProjectFactory) -> None:
+@pytest.mark.parametrize("options", [("--dbdev=ephemeral",), ()])
+def test_pytest_brings_up_what_a_fresh_checkout_lacks(
+    new_project: ProjectFactory, options: tuple[str, ...]
+) -> None:
     """Models cannot be imported before the libraries are there."""
     from .test_pytest_plugin import run_pytest
 
     project = geo_project(new_project)
-    project.write("pytest.ini", "[pytest]\nDJANGO_SETTINGS_MODULE = settings\n")
+    configured = "" if options else "dbdev = ephemeral\n"
+    project.write("pytest.ini", f"[pytest]\nDJANGO_SETTINGS_MODULE = settings\n{configured}")
     project.write(
         "test_places.py",
         """
@@ -185,4 +189,4 @@ def test_pytest_brings_up_what_a_fresh_checkout_lacks(new_project: ProjectFactor
             assert Place.objects.get().point.srid == 4326
         """,
     )
-    assert "1 passed" in run_pytest(project, "--dbdev=ephemeral").ok().out
+    assert "1 passed" in run_pytest(project, *options).ok().out

@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from .. import conf
+from .. import conf, invocation
 from ..binaries.engines import get_engine
 from ..binaries.find import Sources, exported, find_toolchain, installed_toolchain
 from ..binaries.toolchain import Toolchain
@@ -133,10 +133,7 @@ def _toolchain_environment(alias: str | None) -> Mapping[str, str]:
 
 def _may_fetch() -> bool:
     """Whether the running command fetches programs: it, or pytest, would not get that far."""
-    words = sys.argv[1:]
-    return any(word in _FETCHING for word in words[:1]) or any(
-        word.partition("=")[0] == "--dbdev" for word in words
-    )
+    return invocation.servers_asked_for or any(word in _FETCHING for word in sys.argv[1:2])
 
 
 def _given() -> set[str]:
