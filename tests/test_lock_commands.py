@@ -43,7 +43,9 @@ def test_a_lock_that_does_not_satisfy_the_pin_is_an_error_under_locked(locked: P
         assert "dbdev.lock" in said
         assert "17" in said
     assert not (locked.tempdata / "PostgresBackend").exists()
-    locked.manage("dbdev_init", DBDEV_LOCKED="1").failed(3)
+    said = locked.manage("dbdev_init", DBDEV_LOCKED="1").failed(3).err
+    # Which would refuse as well otherwise.
+    assert "run `DBDEV_LOCKED= python manage.py dbdev_lock`" in said
 
 
 def test_without_a_lock_locked_says_what_to_run(new_project: ProjectFactory) -> None:

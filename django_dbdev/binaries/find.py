@@ -630,9 +630,11 @@ class _Search:
             problem = f"{lock} has no entry for {self.engine.name}{of_alias}."
         else:
             problem = f"{lock} does not exist."
+        # Under which dbdev_lock resolves nothing either.
+        unset = "DBDEV_LOCKED= " if conf.flag("DBDEV_LOCKED") else ""
         return LockError(
             problem,
-            hints=["run `python manage.py dbdev_lock` without --locked, and commit the file"],
+            hints=[f"run `{unset}python manage.py dbdev_lock`, and commit the file"],
         )
 
     def _nothing(self) -> NoToolchainError:

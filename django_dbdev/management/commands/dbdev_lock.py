@@ -51,7 +51,10 @@ class Command(BaseDbdevCommand):
         if conf.flag("DBDEV_LOCKED"):
             raise LockError(
                 "DBDEV_LOCKED is set, so nothing is resolved.",
-                hints=["dbdev_lock --check compares the lock with the pins"],
+                hints=[
+                    "dbdev_lock --check compares the lock with the pins",
+                    "DBDEV_LOCKED= before a command switches it off for that command",
+                ],
             )
         upgraded = self._upgraded(keys)
         make_tempdata(conf.tempdata())
