@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
 import shutil
@@ -17,12 +18,23 @@ servers_asked_for = False
 def manage_command() -> str:
     """The command line, as one would type it in the working directory."""
     python = "python" if _same(shutil.which("python"), sys.executable) else _short(sys.executable)
-    return shlex.join([python, *_script(_short)])
+    return shlex.join([*_settings(), python, *_script(_short)])
 
 
 def manage_arguments() -> tuple[str, ...]:
     """The Python and the script by their absolute paths: the same from every directory."""
-    return (sys.executable, *_script(os.path.abspath))
+    return (*_settings(), sys.executable, *_script(os.path.abspath))
+
+
+def _settings() -> tuple[str, ...]:
+    """What makes another command take the settings that this one was given by ``--settings``.
+
+    Without it that would work on other databases.
+    """
+    own = itertools.takewhile(lambda word: word != "--", sys.argv[2:])
+    if not any(word.partition("=")[0] == "--settings" for word in own):
+        return ()
+    return ("env", f"DJANGO_SETTINGS_MODULE={os.environ['DJANGO_SETTINGS_MODULE']}")
 
 
 def _script(spell: Callable[[str], str]) -> tuple[str, ...]:

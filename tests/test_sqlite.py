@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import stat
+import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import SETTINGS, Project, ProjectFactory
+from tests.conftest import MANAGE, SETTINGS, Project, ProjectFactory
+from tests.guide_commands import commands
 
 BASE = SETTINGS.replace("backends.postgres", "backends.sqlite")
 
@@ -133,6 +136,27 @@ def test_a_data_directory_that_is_set_after_the_import(new_project: ProjectFacto
     seen = "import os, sys; print(os.environ['DATABASE_URL'])"
     done = project.manage("dbdev_run", "--ephemeral", "--", sys.executable, "-c", seen).ok()
     assert "/var/state/ephemeral/" in done.out
+
+
+def test_commands_that_are_told_take_the_settings_that_were_given(project: Project) -> None:
+    """Else the one that is useful next works on another database."""
+    project.write(
+        "other.py", "from settings import *\nDATABASES['default']['NAME'] = 'o.sqlite3'\n"
+    )
+    usual = "os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'settings')"
+    project.write("manage.py", re.sub(r"os\.environ\[.*", usual, MANAGE))
+    said = project.manage("dbdev_init", "--settings", "other").ok().out.splitlines()[-1]
+    command = f"{said.removeprefix('Next: ')} --verbosity 0"
+    subprocess.run(["sh", "-c", command], cwd=project.root, env=project.env(), check=True)
+    file = project.root / "o.sqlite3"
+    assert run(file, "SELECT count(*) > 0 FROM django_migrations") == [(1,)]
+    assert not file_of(project).exists()
+    guide = project.manage("dbdev_guide", "--settings=other").ok().out
+    line = next(line for line in commands(guide) if "dbdev_serverinfo" in line)
+    told = subprocess.run(
+        ["sh", "-c", line], cwd=project.root, env=project.env(), capture_output=True, text=True
+    )
+    assert f"sqlite:///{file}" in told.stdout, told.stderr
 
 
 def test_two_aliases_are_two_files(new_project: ProjectFactory) -> None:
