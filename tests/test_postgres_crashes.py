@@ -412,6 +412,20 @@ def test_a_server_whose_data_was_removed_does_not_write_into_the_new(project: Pr
     assert project.query("SELECT n FROM kept") == [(1,)]
 
 
+@pytest.mark.parametrize("command", [["dbdev_stopserver"], ["dbdev_destroy", "--noinput"]])
+def test_a_server_whose_data_was_removed_is_ended(project: Project, command: list[str]) -> None:
+    """They said that it does not run."""
+    project.manage("dbdev_init").ok()
+    old = project.server()
+    shutil.rmtree(project.tempdata)
+    done = project.manage(*command).ok()
+    # Now and then it sees by itself that its files are gone.
+    with suppress(psutil.NoSuchProcess):
+        assert f"Ended postgres (pid {old.pid}" in done.err or old.status() == "zombie"
+        wait_until(lambda: old.status() == "zombie")
+    assert not project.tempdata.exists()
+
+
 def test_a_server_whose_data_was_moved_is_named(project: Project) -> None:
     project.manage("dbdev_init").ok()
     old = project.server()
