@@ -11,10 +11,13 @@ import shutil
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from . import conf
 from .backends.base import BaseDbdevBackend
@@ -25,7 +28,9 @@ from .binaries.upkeep import TREES, items, unused
 from .checks import keeps_out_of_git
 from .exceptions import DbdevError
 from .findings import ERROR, NOTE, WARNING, Finding
+from .process.leftovers import servers_by_folder
 from .records import write_atomically
+from .registry import backendregistry
 from .reporting import size
 from .session import FOLDER, sweep
 
@@ -94,6 +99,7 @@ def examine(backends: Callable[[], Iterable[BaseDbdevBackend]]) -> Examination:
     digests: dict[str, dict[str, str]] = {}
     for backend in _known(backends, found):
         _examine_server(backend, found, digests)
+    _examine_others(conf.tempdata(), found)
     if digests:
         text = json.dumps(digests, sort_keys=True)
         found.digest = hashlib.sha256(text.encode()).hexdigest()
@@ -236,6 +242,31 @@ def _examine_server(
                 digests[name] = own
         except (DbdevError, OSError) as error:
             found.findings.append(Finding(ERROR, name, str(error)))
+
+
+def _examine_others(folder: Path, found: Examination) -> None:
+    """Servers of aliases that these settings do not have, as after a switch of branches."""
+    databases, known = conf.databases(), set()
+    for alias in databases:
+        with suppress(DbdevError):
+            known.add(backendregistry.server_of(alias, databases).name)
+    for datadir, process in servers_by_folder(folder).items():
+        if datadir.name in known or datadir.name.startswith("."):
+            continue
+        with suppress(psutil.Error):
+            name = process.name()
+            ending = "INT" if "post" in name else "TERM"
+            found.findings.append(
+                Finding(
+                    NOTE,
+                    datadir.name,
+                    f"{name} (pid {process.pid}) runs, for no alias of these settings",
+                    (
+                        "where its alias is, as on another branch, dbdev_stopserver stops it",
+                        f"or end it: kill -{ending} {process.pid}",
+                    ),
+                )
+            )
 
 
 def _lines(info: ServerInfo) -> Iterator[str]:

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from .conftest import SETTINGS, Project, ProjectFactory
+from .conftest import SETTINGS, Project, ProjectFactory, wait_until
 
 
 def doctor(project: Project, *options: str) -> tuple[int, dict[str, Any]]:
@@ -99,6 +99,24 @@ def test_what_a_person_has_to_do_is_said(new_project: ProjectFactory) -> None:
         doctor(project)[1], "warning"
     )
     assert len(declined) > 1
+
+
+def test_a_server_of_an_alias_that_is_gone_is_named(new_project: ProjectFactory) -> None:
+    """As after a switch to a branch that does not have it: no command of that one stops it."""
+    more = "DATABASES['legacy'] = {**DBSETTINGS, 'PORT': DBSETTINGS['PORT'] + 1}"
+    project = new_project(settings=more)
+    for alias in ("default", "legacy"):
+        project.manage("dbdev_init", "--database", alias).ok()
+    assert "no alias" not in texts(doctor(project, "--database", "default")[1], "note")
+    project.settings()
+    pid = project.pid("PostgresBackend-legacy")
+    status, examined = doctor(project)
+    assert status == 0
+    said = next(f for f in examined["findings"] if f["subject"] == "PostgresBackend-legacy")
+    assert said["text"] == f"postgres (pid {pid}) runs, for no alias of these settings"
+    assert said["hints"][1] == f"or end it: kill -INT {pid}"
+    os.kill(pid, signal.SIGINT)
+    wait_until(lambda: not (project.tempdata / "PostgresBackend-legacy/postmaster.pid").exists())
 
 
 def test_other_backends_are_examined_as_far_as_they_tell(new_project: ProjectFactory) -> None:

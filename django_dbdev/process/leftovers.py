@@ -59,6 +59,16 @@ def end_servers_in(folder: Path) -> None:
             return
 
 
+def servers_by_folder(parent: Path) -> dict[Path, psutil.Process]:
+    """The server that works in each folder of ``parent``; of its processes the first."""
+    found: dict[Path, psutil.Process] = {}
+    for process in sorted(working_in(parent.resolve()), key=lambda each: each.pid):
+        cwd = working_directory(process)
+        if cwd is not None and cwd.parent == parent.resolve() and _is_server(process):
+            found.setdefault(cwd, process)
+    return found
+
+
 def working_in(folder: Path) -> list[psutil.Process]:
     """All other processes whose working directory is ``folder`` or below it."""
     import psutil
