@@ -202,6 +202,16 @@ def test_packed_dumps_whatever_their_names(project: Project, whole: object, kind
     assert not is_marked(project)
 
 
+@pytest.mark.parametrize("kind", ["dump", "dir"])
+def test_a_name_that_begins_like_an_option(project: Project, whole: object, kind: str) -> None:
+    (project.root / f"-f.{kind}").symlink_to(f"whole.{kind}")
+    mark(project)
+    project.manage("dbdev_loaddump", f"./-f.{kind}").ok()
+    assert fingerprint(project) == whole
+    assert not is_marked(project)
+    wait_for_databases(project)
+
+
 @pytest.mark.parametrize("kind", ["sql", "sql.gz", "dump"])
 def test_standard_streams(project: Project, whole: object, kind: str) -> None:
     if kind == "dump":

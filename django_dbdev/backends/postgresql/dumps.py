@@ -114,19 +114,19 @@ def pg_restore(
     ]
     if use_list is not None:
         arguments.append(f"--use-list={use_list}")
-    return _client(served, "pg_restore", [*arguments, str(path)], database, options)
+    return _client(served, "pg_restore", [*arguments, "--", str(path)], database, options)
 
 
 def pg_restore_list(served: Served, path: Path) -> Command:
     """The archive's table of contents, to standard output."""
-    return _client(served, "pg_restore", ["--list", str(path)], served.account.database)
+    return _client(served, "pg_restore", ["--list", "--", str(path)], served.account.database)
 
 
 def pg_restore_script(served: Served, path: Path, section: str) -> Command:
     """The statements of one section as SQL, to standard output."""
     arguments = ["--schema-only", "--no-owner", "--no-privileges", f"--section={section}"]
     return _client(
-        served, "pg_restore", [*arguments, "--file=-", str(path)], served.account.database
+        served, "pg_restore", [*arguments, "--file=-", "--", str(path)], served.account.database
     )
 
 
