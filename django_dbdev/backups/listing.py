@@ -56,7 +56,7 @@ def created(place: Place, manifest: Manifest | None) -> datetime:
 def as_table(backups: Sequence[Listed], now: datetime) -> str:
     """Lines of columns; the last is the folder, for pasting."""
     head = ("NAME", "KIND", "AGE", "ON DISK", "SIZE", "VERSION", "BRANCH", "DIRECTORY")
-    rows = [head]
+    rows: list[tuple[str, ...]] = [head]
     for each in backups:
         manifest = each.manifest
         rows.append(
@@ -71,6 +71,7 @@ def as_table(backups: Sequence[Listed], now: datetime) -> str:
                 str(each.place.directory),
             )
         )
+    rows = [tuple(map(_shown, row)) for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     right = {2, 3, 4}
     return "\n".join(
@@ -80,6 +81,11 @@ def as_table(backups: Sequence[Listed], now: datetime) -> str:
         ).rstrip()
         for row in rows
     )
+
+
+def _shown(text: str) -> str:
+    """What a name or a manifest says, which may be another's: it gives a terminal no orders."""
+    return "".join(each if each.isprintable() else "?" for each in text)
 
 
 def as_json(backups: Sequence[Listed], now: datetime) -> str:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_dbdev.backups.listing import listed
+from django_dbdev.backups.listing import as_table, listed
 from django_dbdev.backups.manifest import (
     DamagedBackupError,
     FileEntry,
@@ -116,6 +116,17 @@ def test_a_folder_that_bears_such_a_time_is_no_backup(tmp_path: Path, year: str)
     write_manifest(directory, WHOLE)
     assert listed(tmp_path) == []
     assert not new_time(tmp_path).startswith(year)
+
+
+def test_a_table_gives_a_terminal_no_orders(tmp_path: Path) -> None:
+    directory = tmp_path / "backup-2026-11-22_18-16-19-477659.\033[2Jone"
+    directory.mkdir()
+    write_manifest(directory, replace(WHOLE, branch="\033]0;main\a", version="18\r6"))
+    found = listed(tmp_path)
+    head, row = as_table(found, found[0].created).split("\n")
+    assert (head + row).isprintable()
+    for shown in ("?[2Jone", "?]0;main?", "18?6"):
+        assert shown in row
 
 
 def test_a_link_in_the_place_of_a_file(tmp_path: Path) -> None:
