@@ -41,6 +41,20 @@ def test_starting_stopping_and_asking_at_once(mysql: MySqlProject, rounds: int) 
     start_stop_and_ask_at_once(mysql, rounds)
 
 
+def test_a_server_that_starts_leaves_others_their_temporary_tables(
+    new_mysql: MySqlFactory,
+) -> None:
+    one, two = new_mysql("one"), new_mysql("two")
+    one.manage("dbdev_init").ok()
+    with closing(one.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TEMPORARY TABLE kept ENGINE=Aria SELECT 1 AS n")
+        two.manage("dbdev_init").ok()
+        # Which reads its files anew.
+        cursor.execute("ALTER TABLE kept ADD m int")
+        cursor.execute("SELECT n FROM kept")
+        assert cursor.fetchall() == ((1,),)
+
+
 def test_a_backup_and_a_restore_at_once(mysql: MySqlProject) -> None:
     back_up_and_restore_at_once(mysql)
 
