@@ -20,6 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from . import ownership
 from .exceptions import ConfigurationError, PinError
 from .ownership import owner_of, planted_by, planted_on_the_way
 from .pins import TABLE, Pins, parse_pins
@@ -186,6 +187,11 @@ def _tempdata(chosen: object) -> Path:
     chosen = chosen or DEFAULT_TEMPDATA
     # Not resolved: a link in the path is the user's own choice of a place.
     return Path(os.path.abspath(project_root()[0] / _as_path("DBDEV_DATADIR", chosen)))
+
+
+def refuse_planted(folder: Path) -> None:
+    """:raises ConfigurationError: when another account may have planted what stands there."""
+    ownership.refuse_planted(folder, project_root()[0])
 
 
 def recorded() -> dict[str, int]:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import conf
-from ..ownership import refuse_planted
 from ..records import write_atomically
 from ..reporting import SILENT, Reporter
 
@@ -360,7 +359,7 @@ def make_tempdata(folder: Path) -> None:
     :raises ConfigurationError: when somebody else may have planted it.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    refuse_planted(folder, conf.project_root()[0])
+    conf.refuse_planted(folder)
     ignore = folder / ".gitignore"
     if not ignore.exists():
         write_atomically(ignore, "# Made by django_dbdev: local to this machine.\n*\n")

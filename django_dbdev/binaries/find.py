@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 
 from .. import conf
 from ..exceptions import LockError, NoToolchainError, ToolchainError
-from ..ownership import refuse_planted
 from ..pins import CHANNEL, Requirement
 from ..records import parse_json, write_atomically
 from ..reporting import SILENT, Reporter
@@ -157,7 +156,7 @@ class _Search:
         self.sources = sources
         self.reporter = reporter
         self.engine: Engine = get_engine(requirement.engine)
-        refuse_planted(sources.prefix.parent, conf.project_root()[0])
+        conf.refuse_planted(sources.prefix.parent)
         self.store = Store(sources.store, reporter)
         self.declined: list[tuple[str, Declined]] = []
         self.hints: list[str] = []

@@ -33,7 +33,6 @@ from typing import Any
 
 from .. import conf
 from ..exceptions import ToolchainError
-from ..ownership import refuse_planted
 from ..process.locking import exclusive
 from ..records import is_alive, parse_json, temporary_name, write_atomically
 from ..reporting import SILENT, Reporter
@@ -60,7 +59,7 @@ class Store:
     reporter: Reporter = field(default=SILENT, compare=False)
 
     def __post_init__(self) -> None:
-        refuse_planted(self.root, conf.project_root()[0])
+        conf.refuse_planted(self.root)
 
     def folder(self, kind: str, key: str) -> Path:
         """Where ``ensure`` puts it, whether it is there or not."""
@@ -134,7 +133,7 @@ class Store:
             self.root.parent.mkdir(parents=True, exist_ok=True)
             for path in (self.root, folder):
                 path.mkdir(exist_ok=True, mode=0o700)
-            refuse_planted(self.root, conf.project_root()[0])
+            conf.refuse_planted(self.root)
         except OSError as error:
             raise ToolchainError(
                 f"The store {self.root} cannot be used: {error.strerror}.",

@@ -18,7 +18,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,8 +178,7 @@ def run_attached(command: Command) -> int:
                 os.kill(pid, number)
 
     # What nohup has switched off stays so, for the program as well.
-    passed_on = [n for n in _PASSED_ON if n != signal.SIGHUP or not hang_ups_ignored()]
-    handlers = {number: signal.signal(number, pass_on) for number in passed_on}
+    handlers = {number: signal.signal(number, pass_on) for number in heeded(_PASSED_ON)}
     reading, writing = os.pipe()
     with _uninterrupted():
         with warnings.catch_warnings():
@@ -210,9 +209,10 @@ def run_attached(command: Command) -> int:
     return 128 - status if status < 0 else status
 
 
-def hang_ups_ignored() -> bool:
-    """Whether we were started to outlive the terminal, as by nohup."""
-    return signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+def heeded(signals: Iterable[signal.Signals]) -> list[signal.Signals]:
+    """All of them, but for a hang-up where we were started to outlive the terminal, as by nohup."""
+    outlives = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [each for each in signals if each != signal.SIGHUP or not outlives]
 
 
 def _owns_terminal() -> bool:
@@ -329,7 +329,7 @@ def _preparation(
     identity: Identity, ends_with_us: bool, keeps: int | None = None
 ) -> Callable[[], None]:
     """What the child does between fork and exec; all that it needs is looked up before."""
-    enter, us, hangs_up = identity.preexec(), os.getpid(), not hang_ups_ignored()
+    enter, us, hangs_up = identity.preexec(), os.getpid(), heeded([signal.SIGHUP])
     prctl = ctypes.CDLL(None).prctl if ends_with_us and sys.platform == "linux" else None
 
     def prepare() -> None:

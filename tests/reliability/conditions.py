@@ -34,6 +34,18 @@ def under(prefix: Sequence[str], project: Project, *args: str, **environment: st
     return Result(done.returncode, done.stdout, done.stderr)
 
 
+def work_as_ever(prefix: Sequence[str], project: Project, dump: str) -> None:
+    under(prefix, project, "dbdev_init").ok()
+    fill(project, 1, 2)
+    under(prefix, project, "dbdev_backup", "-n", "one").ok()
+    fill(project, 3)
+    under(prefix, project, "dbdev_createdump", dump).ok()
+    under(prefix, project, "dbdev_restore", "--noinput", "-n", "one").ok()
+    assert numbers(project) == [1, 2]
+    under(prefix, project, "dbdev_loaddump", dump).ok()
+    assert numbers(project) == [1, 2, 3]
+
+
 def with_mounts(*commands: str) -> list[str]:
     """What runs a program with mounts of its own; skips where that is not allowed."""
     prefix = ["unshare", "--mount", "sh", "-ec", "; ".join((*commands, 'exec "$@"')), "sh"]
@@ -195,12 +207,4 @@ def do_without_tmp(project: Project) -> None:
     prefix = with_mounts(*closed, f"cd {here}")
     probe = subprocess.run([*prefix, "sh", "-c", "! touch /tmp/probe && touch here"], cwd=here)
     assert probe.returncode == 0
-    under(prefix, project, "dbdev_init").ok()
-    fill(project, 1, 2)
-    under(prefix, project, "dbdev_backup", "-n", "one").ok()
-    fill(project, 3)
-    under(prefix, project, "dbdev_createdump", "one.sql.gz").ok()
-    under(prefix, project, "dbdev_restore", "--noinput", "-n", "one").ok()
-    assert numbers(project) == [1, 2]
-    under(prefix, project, "dbdev_loaddump", "one.sql.gz").ok()
-    assert numbers(project) == [1, 2, 3]
+    work_as_ever(prefix, project, "one.sql.gz")

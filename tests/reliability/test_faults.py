@@ -5,14 +5,12 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import pwd
 import resource
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -20,7 +18,7 @@ import pytest
 
 from tests.backups.helpers import backups, fill, leftovers, numbers
 from tests.backups.test_disks import leave, mounted
-from tests.conftest import Project, ProjectFactory, working_in
+from tests.conftest import SETTINGS, Project, ProjectFactory, working_in
 
 from .conditions import (
     do_without_home_and_xdg,
@@ -31,6 +29,8 @@ from .conditions import (
     read_only,
     under,
     with_mounts,
+    without_privileges,
+    work_as_ever,
 )
 from .scenarios import share_trees
 
@@ -136,55 +136,28 @@ def test_a_store_that_cannot_be_written_to(
     assert "hint: set DBDEV_STORE" in failed.err
 
 
-@contextmanager
-def of_a_normal_user(project: Project) -> Iterator[list[str]]:
-    """Commands of somebody whom permissions hold; who owns the project."""
-    if os.geteuid() != 0:
-        yield []
-        return
-    try:
-        account = pwd.getpwnam("daemon")
-    except KeyError:
-        pytest.skip("there is no account daemon")
-    who = [f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
-    prefix = ["setpriv", *who]
-    project.root.chmod(0o755)
-    shutil.chown(project.root, account.pw_uid, account.pw_gid)
-    for path in project.root.rglob("*"):
-        shutil.chown(path, account.pw_uid, account.pw_gid)
-    reached = subprocess.run(
-        [*prefix, sys.executable, "-c", "import django_dbdev"], cwd=project.root
-    )
-    if reached.returncode != 0:
-        pytest.skip("another account does not reach this Python")
-    yield prefix
-
-
-def test_folders_that_were_closed(new_project: ProjectFactory, open_folder: Path) -> None:
-    """Of a backend that needs no programs, so that any account reaches what it needs."""
-    from tests.conftest import SETTINGS
-
+def test_folders_that_were_closed_with_sqlite(new_project: ProjectFactory) -> None:
     base = SETTINGS.replace("backends.postgres", "backends.sqlite")
-    project = new_project(str(open_folder / "project"), pin="", base=base)
-    with of_a_normal_user(project) as prefix:
-        under(prefix, project, "dbdev_init").ok()
-        under(prefix, project, "dbdev_backup", "-n", "one").ok()
-        folder = project.tempdata / "SqliteBackend-backups"
-        for closed, command in (
-            (folder, ("dbdev_backup",)),
-            (folder, ("dbdev_restore", "--noinput")),
-            (project.tempdata, ("dbdev_reinit", "--noinput")),
-            (project.tempdata, ("dbdev_destroy", "--noinput")),
-        ):
-            closed.chmod(0o500)
-            failed = under(prefix, project, *command).failed()
-            closed.chmod(0o700)
-            assert "Permission denied" in failed.err, (closed, command)
-            assert str(closed) in failed.err
-        under(prefix, project, "dbdev_restore", "--noinput", "-n", "one").ok()
+    project = new_project(pin="", base=base)
+    prefix = without_privileges()
+    under(prefix, project, "dbdev_init").ok()
+    under(prefix, project, "dbdev_backup", "-n", "one").ok()
+    folder = project.tempdata / "SqliteBackend-backups"
+    for closed, command in (
+        (folder, ("dbdev_backup",)),
+        (folder, ("dbdev_restore", "--noinput")),
+        (project.tempdata, ("dbdev_reinit", "--noinput")),
+        (project.tempdata, ("dbdev_destroy", "--noinput")),
+    ):
+        closed.chmod(0o500)
+        failed = under(prefix, project, *command).failed()
+        closed.chmod(0o700)
+        assert "Permission denied" in failed.err, (closed, command)
+        assert str(closed) in failed.err
+    under(prefix, project, "dbdev_restore", "--noinput", "-n", "one").ok()
 
 
-def test_folders_that_were_closed_with_a_server(project: Project) -> None:
+def test_folders_that_were_closed(project: Project) -> None:
     meet_closed_folders(project)
 
 
@@ -201,15 +174,7 @@ def test_tmp_that_cannot_be_written_to(project: Project) -> None:
 
 def test_few_descriptors(project: Project) -> None:
     few = ["prlimit", "--nofile=64:64"]
-    under(few, project, "dbdev_init").ok()
-    fill(project, 1, 2)
-    under(few, project, "dbdev_backup", "-n", "one").ok()
-    fill(project, 3)
-    under(few, project, "dbdev_createdump", "one.dump").ok()
-    under(few, project, "dbdev_restore", "--noinput", "-n", "one").ok()
-    assert numbers(project) == [1, 2]
-    under(few, project, "dbdev_loaddump", "one.dump").ok()
-    assert numbers(project) == [1, 2, 3]
+    work_as_ever(few, project, "one.dump")
     limits = psutil.Process(project.pid()).rlimit(resource.RLIMIT_NOFILE)
     assert limits == (64, 64)
     under(few, project, "dbdev_reinit", "--noinput").ok()

@@ -63,7 +63,8 @@ def copy_data(backend: MySqlBackend, target: Path, asked: Sequence[Base]) -> Sna
     toolchain = backend.toolchain_of_cluster()
     clients = backend.count_clients(server)
     stopped = time.perf_counter()
-    backend.pause(server, toolchain)
+    with backend.up_again_if_interrupted(server, toolchain):
+        backend.control.stop(server)
     step("backup:stopped")
     try:
         copied = _copy(backend, target, asked)

@@ -332,7 +332,8 @@ class _Restore:
         if server is not None:
             self.was_running = True
             self._say_who_is_disconnected(server)
-            backend.stop(server, pausing_with=self.toolchain)
+            with backend.up_again_if_interrupted(server, self.toolchain):
+                backend.stop(server)
         step("restore:stopped")
         started_ns = time.time_ns()
         safety: Path | None = None

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from ...exceptions import ServerError
 from ...process import processes
-from ...process.run import hang_ups_ignored
+from ...process.run import heeded
 from .control import ServerControl
 from .signals import ENDING
 
@@ -90,8 +90,7 @@ def until_ended(control: ServerControl, output: Output) -> Iterator[Foreground]:
             # normal end.
             raise SystemExit(0 if number == signal.SIGINT else 128 + number)
 
-    ending = [n for n in ENDING if n != signal.SIGHUP or not hang_ups_ignored()]
-    before = {number: signal.signal(number, end) for number in ending}
+    before = {number: signal.signal(number, end) for number in heeded(ENDING)}
     foreground = Foreground(control, output)
     try:
         try:

@@ -303,23 +303,19 @@ class DatabaseServer(ServerAlias):
         self.start(toolchain, port)
         return self.control.running()
 
-    def pause(self, server: Running, toolchain: Toolchain) -> None:
-        """Stop the server for work on its data. When that is interrupted it runs again."""
+    @contextmanager
+    def up_again_if_interrupted(self, server: Running, toolchain: Toolchain) -> Iterator[None]:
+        """Stop the server in the block: it goes down all the same when that is interrupted."""
         try:
-            self.control.stop(server)
+            yield
         except KeyboardInterrupt:
-            # It goes down all the same.
             if server.process.wait_gone(STOP_TIMEOUT):
                 self.start_silently(toolchain, server.port)
             raise
 
-    def stop(self, server: Running, *, pausing_with: Toolchain | None = None) -> None:
-        """:param pausing_with: programs to start it with again; see :meth:`pause`."""
+    def stop(self, server: Running) -> None:
         started = time.perf_counter()
-        if pausing_with is None:
-            self.control.stop(server)
-        else:
-            self.pause(server, pausing_with)
+        self.control.stop(server)
         self.reporter.fact(
             f"Stopped {self.title} (pid {server.process.pid}) "
             f"in {seconds(time.perf_counter() - started)}"
