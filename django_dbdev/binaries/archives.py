@@ -15,18 +15,18 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    import tarfile
+    from gzip import GzipFile
 
 from ..exceptions import IntegrityError
 
 #: What no package of a database server comes near: bytes of all files, and members.
 MAX_BYTES = 2_000_000_000
 MAX_MEMBERS = 100_000
-#: Of what is read into memory as one piece: bytes of a name, or of a link's target.
-MAX_NAME = 65_536
+#: Of what is read into memory as one piece: bytes of a name, of a link's target, of a file's part.
+MAX_PIECE = 65_536
 
 #: How the system refuses a name; its other errors, such as a full disk, are not the archive's.
 _BAD_NAME = frozenset({errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EISDIR, errno.ENOTDIR})
@@ -118,7 +118,7 @@ class _Target:
         with os.fdopen(descriptor, "wb") as file:
             # The umask may take away what a server account needs.
             os.fchmod(descriptor, 0o755 if mode & 0o111 else 0o644)
-            shutil.copyfileobj(content, file, 1 << 20)
+            shutil.copyfileobj(content, file, MAX_PIECE)
             written = file.tell()
         if written != size:
             raise ArchiveError(f"{self.label} is damaged: {path.name!r} is cut short.")
@@ -163,7 +163,7 @@ def unpack_zip(archive: Path, folder: Path, *, label: str) -> None:
                     # Others may ask for any amount of memory.
                     raise ArchiveError(f"{label} is packed in an unusual way: {path.name!r}.")
                 elif stat.S_ISLNK(mode):
-                    if member.file_size > MAX_NAME:
+                    if member.file_size > MAX_PIECE:
                         raise ArchiveError(f"{label} has a link without end: {path.name!r}.")
                     target.link(path, content.read(member).decode("utf-8", "replace"))
                 elif stat.S_IFMT(mode) not in (0, stat.S_IFREG):
@@ -199,10 +199,14 @@ def unpack_tar(file: IO[bytes], folder: Path, *, label: str, strip: int = 0) -> 
     :param strip: how many top folders to leave out.
     :raises ArchiveError: ``label`` names the archive in it.
     """
+    import gzip
+    import tarfile
+
     target = _Target(folder, label)
     target.directory(folder)
-    with _damage_told(label):
-        with _open_tar(file, label) as content:
+    with _damage_told(label), gzip.open(file) as unpacked:
+        pieces = cast("IO[bytes]", _Pieces(unpacked, label))
+        with tarfile.open(fileobj=pieces, mode="r:") as content:
             for member in content:
                 path = target.path(member.name, strip)
                 if path is None or member.isdir():
@@ -220,20 +224,23 @@ def unpack_tar(file: IO[bytes], folder: Path, *, label: str, strip: int = 0) -> 
         target.finish()
 
 
-def _open_tar(file: IO[bytes], label: str) -> tarfile.TarFile:
-    """Open a tar whose headers are no longer than names are: each is read as a whole."""
-    import tarfile
+@dataclass
+class _Pieces:
+    """What ``tarfile`` reads from: it takes a header as one piece, however long that says it is."""
 
-    class Header(tarfile.TarInfo):
-        @classmethod
-        def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-            header = super().frombuf(buf, encoding, errors)
-            files = (tarfile.DIRTYPE, *tarfile.REGULAR_TYPES)
-            if header.type not in files and header.size > MAX_NAME:
-                raise ArchiveError(f"{label} has a name without end.")
-            return header
+    content: GzipFile
+    label: str
 
-    return tarfile.open(fileobj=file, mode="r|gz", tarinfo=Header)
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= MAX_PIECE:
+            raise ArchiveError(f"{self.label} has a name without end.")
+        return self.content.read(size)
+
+    def seek(self, offset: int) -> int:
+        return self.content.seek(offset)
+
+    def tell(self) -> int:
+        return self.content.tell()
 
 
 def _copy_hard_link(target: _Target, path: Path, name: str, strip: int) -> None:

@@ -388,6 +388,7 @@ def test_sources_that_cannot_be_used(
     assert left_in(own_store) == []
 
 
+@pytest.mark.skipif(shutil.which("gpg") is None, reason="there is no gpg to sign with")
 def test_a_source_that_has_expired(
     archive: Archive, new_sources: NewSources, own_store: Path, tmp_path: Path
 ) -> None:
