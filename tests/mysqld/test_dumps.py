@@ -301,3 +301,14 @@ def test_a_load_that_is_interrupted_by_the_terminal(running: MySqlProject) -> No
     assert running.query("SHOW TABLES") == [("kept",)]
     running.manage("dbdev_loaddump", "-", input="SELECT 1;").ok()
     assert databases(running) == ["dbdev"]
+
+
+def test_files_of_tables_that_a_power_cut_has_taken(running: MySqlProject) -> None:
+    """As they were seen on a disk whose power was cut: the server no longer knows of the table."""
+    left = "dbdev__dbdev_new_20260102030405060708"
+    running.query(f"CREATE DATABASE {left}")
+    (running.datadir / left / "numbers.ibd").write_bytes(bytes(65_536))
+    done = running.manage("dbdev_loaddump", "-", input="CREATE TABLE kept (n INT);").ok()
+    assert f"Removed {left}, which an earlier command had left" in done.out
+    assert databases(running) == ["dbdev"]
+    assert not (running.datadir / left).exists()

@@ -10,6 +10,7 @@ from tests.reliability.conditions import (
     do_without_home_and_xdg,
     do_without_tmp,
     free_space_without_any,
+    lose_what_was_not_written,
     meet_a_quota,
     meet_closed_folders,
 )
@@ -65,3 +66,7 @@ def test_without_home_xdg_and_a_place_for_temporary_files(mysql: MySqlProject) -
 
 def test_tmp_that_cannot_be_written_to(mysql: MySqlProject) -> None:
     do_without_tmp(mysql)
+
+
+def test_a_cluster_that_was_not_on_disk_when_the_power_failed(mysql: MySqlProject) -> None:
+    lose_what_was_not_written(mysql, mysql.datadir, "ibdata1")

@@ -8,17 +8,20 @@ just before it happens.
 
 By the environment: ``RELIABILITY_STEPS`` is a file that is given all steps in order, with how often
 each came and whether a server ran at the first; ``RELIABILITY_AT`` is "step#3" for its third time;
-``RELIABILITY_VICTIM`` is "command" or "server", and ``RELIABILITY_ROOTS`` where servers may work.
-``RELIABILITY_HIT`` is a file that is made when somebody was killed.
+``RELIABILITY_VICTIM`` is "command", "server" or "power"; ``RELIABILITY_ROOTS`` is where servers may
+work, ``RELIABILITY_DISK`` the folder of the disk that loses its power. ``RELIABILITY_HIT`` is a
+file that is made when somebody was killed.
 """
 
 from __future__ import annotations
 
 import atexit
+import fcntl
 import json
 import os
 import runpy
 import signal
+import struct
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -39,6 +42,8 @@ _CHANGES = {
 }
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 SERVERS = ("postgres", "mariadbd", "mysqld")
+#: ``EXT4_IOC_SHUTDOWN``, and its flag that leaves the journal as it is; source: linux/ext4.h.
+_SHUTDOWN, _AS_IT_IS = 0x8004587D, 2
 
 
 def server_processes(roots: list[Path]) -> list[Any]:
@@ -61,6 +66,15 @@ def server_processes(roots: list[Path]) -> list[Any]:
             if process.ppid() not in found:
                 mothers.append(process)
     return mothers
+
+
+def cut_power(folder: str | Path) -> None:
+    """Write nothing more to the disk of ``folder``, not even what the kernel has in memory."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.ioctl(descriptor, _SHUTDOWN, struct.pack("I", _AS_IT_IS))
+    finally:
+        os.close(descriptor)
 
 
 class Instrument:
@@ -116,8 +130,10 @@ class Instrument:
     def kill(self) -> None:
         self.busy = True
         hit = Path(os.environ["RELIABILITY_HIT"])
-        if self.victim == "command":
-            hit.write_text("command")
+        if self.victim == "power":
+            cut_power(os.environ["RELIABILITY_DISK"])
+        if self.victim != "server":
+            hit.write_text(self.victim)
             os.kill(self.pid, signal.SIGKILL)
         import psutil
 

@@ -1,4 +1,5 @@
-"""Kills every command that writes at its steps, the command or the server, and sees what is left.
+"""Kills every command that writes at its steps, the command or the server, or cuts the power of
+the disk that it writes to, and sees what is left.
 
 ``python -m tests.reliability.matrix`` does it for all, and writes ``docs/reliability.rst``;
 ``python -m tests.reliability.matrix --engine PostgreSQL init reinit`` for some. What was found is
@@ -14,12 +15,16 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from .disk import disk
+from .instrument import cut_power
 from .scenarios import SCENARIOS, Scenario, share_trees
 from .worlds import BindirWorld, CondaWorld, PostgresWorld, SqliteWorld, World
 
@@ -28,7 +33,7 @@ ROOT = HERE.parents[2]
 KEPT = ROOT / "build" / "reliability.json"
 PAGE = ROOT / "docs" / "reliability.rst"
 STORE = ROOT / "build" / "reliability-store"
-COMMAND, SERVER = "command", "server"
+COMMAND, SERVER, POWER = VICTIMS = "command", "server", "power"
 #: How many kills of each kind a command gets, unless all are asked for.
 MOST = 12
 
@@ -45,7 +50,8 @@ class Step:
     @property
     def title(self) -> str:
         event, *places = self.key.split(" < ")
-        return f"{event} in {places[0]}" + (f" ({self.number})" if self.number > 1 else "")
+        where = f" in {places[0]}" if places else ""
+        return f"{event}{where}" + (f" ({self.number})" if self.number > 1 else "")
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,9 @@ class Kill:
     problems: tuple[str, ...] = ()
     doctor: tuple[str, ...] = ()
 
+
+#: Where the power is cut as well.
+ENDED = Step("ended", 1, served=False)
 
 SURVIVED, LOST, MISSED = "survived", "lost", "missed"
 
@@ -95,26 +104,40 @@ def sample(all_steps: Sequence[Step], most: int | None) -> list[Step]:
 def kill(world: World, scenario: Scenario, victim: str, step: Step, of: int = 1) -> Kill:
     """One kill, and all that is to be seen after it."""
     scenario.prepare(world)
-    had = len(world.backups())
-    hit = world.root / "hit"
-    hit.unlink(missing_ok=True)
-    done = world.instrumented(
-        *scenario.args,
-        RELIABILITY_AT=f"{step.key}#{step.number}",
-        RELIABILITY_VICTIM=victim,
-        RELIABILITY_HIT=str(hit),
-    )
+    had = world.backups()
+    world.hit.unlink(missing_ok=True)
+    environment = {
+        "RELIABILITY_AT": f"{step.key}#{step.number}",
+        "RELIABILITY_VICTIM": victim,
+        "RELIABILITY_HIT": str(world.hit),
+    }
+    if world.disk is not None:
+        world.settle()
+        environment["RELIABILITY_DISK"] = str(world.disk.folder)
+    done = world.instrumented(*scenario.args, **environment)
+    if world.disk is not None:
+        if step == ENDED:
+            done.ok()
+            world.hit.touch()
+            cut_power(world.disk.folder)
+        world.power_up()
     result = (world.engine, scenario.name, victim, step.title, of)
-    if not hit.exists():
+    if not world.hit.exists():
         return Kill(*result, MISSED)
     problems = list(_after_kill(world, scenario, victim, done.status, done.all))
     doctor = []
     if not problems:
         doctor = list(_doctor(world, problems))
-        problems += _next(world, scenario, had)
+        problems += _next(world, scenario, victim, had)
     if not problems:
-        problems += _again(world, scenario, had)
+        problems += _again(world, scenario, victim, had)
     return Kill(*result, LOST if problems else SURVIVED, tuple(problems), tuple(doctor))
+
+
+def _damaged(world: World, scenario: Scenario, victim: str, had: Sequence[Path]) -> Iterator[str]:
+    """Backups that are not whole, but for a new one that need not be on disk."""
+    waited = victim != POWER or scenario.waits
+    return world.damaged(each for each in world.backups() if waited or each in had)
 
 
 def _after_kill(
@@ -143,20 +166,22 @@ def _doctor(world: World, problems: list[str]) -> Iterator[str]:
         yield f"{finding['level']}: {re.sub(r'  +', ' ', text)}"
 
 
-def _next(world: World, scenario: Scenario, had: int) -> Iterator[str]:
+def _next(world: World, scenario: Scenario, victim: str, had: Sequence[Path]) -> Iterator[str]:
     done = world.manage(*scenario.next)
+    if victim == POWER and not scenario.waits and "is not whole" in done.err:
+        done = world.manage("dbdev_reinit", "--noinput")
     if done.status != 0 or "Traceback" in done.all:
         yield f"{scenario.next[0]} after it: {done.all[-2000:]}"
         return
     content = world.content()
     if content not in (scenario.before, scenario.after):
         yield f"the content is {content}"
-    yield from world.damaged_backups()
-    if not had <= len(world.backups()) <= had + max(1, scenario.backups):
-        yield f"there are {len(world.backups())} backups, where {had} were"
+    yield from _damaged(world, scenario, victim, had)
+    if not len(had) <= len(world.backups()) <= len(had) + max(1, scenario.backups):
+        yield f"there are {len(world.backups())} backups, where {len(had)} were"
 
 
-def _again(world: World, scenario: Scenario, had: int) -> Iterator[str]:
+def _again(world: World, scenario: Scenario, victim: str, had: Sequence[Path]) -> Iterator[str]:
     """The same command once more: it succeeds, and then nothing is left of the killed one."""
     already = len(world.backups())
     if world.content() is not None or scenario.before is None:
@@ -175,7 +200,7 @@ def _again(world: World, scenario: Scenario, had: int) -> Iterator[str]:
             yield f"the content is {content} after the same command again"
     if left:
         yield f"left: {', '.join(left)}"
-    yield from world.damaged_backups()
+    yield from _damaged(world, scenario, victim, had)
     if len(world.backups()) < already:
         yield "a backup is gone"
 
@@ -191,7 +216,9 @@ def try_all(
     scenario.begin(world)
     found = steps(world, scenario, every=every)
     for victim in victims:
-        chosen = [step for step in found if victim == COMMAND or step.served]
+        chosen = [step for step in found if victim != SERVER or step.served]
+        if victim == POWER:
+            chosen.append(ENDED)
         for step in sample(chosen, most):
             yield kill(world, scenario, victim, step, len(chosen))
 
@@ -215,7 +242,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser("python -m tests.reliability.matrix", description=__doc__)
     parser.add_argument("commands", nargs="*", help="Their names; all of them by default.")
     parser.add_argument("--engine", action="append", choices=sorted(worlds()))
-    parser.add_argument("--victim", action="append", choices=(COMMAND, SERVER))
+    parser.add_argument("--victim", action="append", choices=VICTIMS)
     parser.add_argument("--most", type=int, default=MOST, help="Kills of each kind per command.")
     parser.add_argument("--every-step", action="store_true", help="No sample: all steps.")
     parser.add_argument("--all", action="store_true", help="Every step, every time it comes.")
@@ -224,32 +251,45 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--page", action="store_true", help="Only write the page.")
     options = parser.parse_args(arguments)
     kept = _kept()
+    victims = options.victim or VICTIMS
     chosen = [
-        (scenario, engine)
+        (scenario, engine, together)
         for scenario in SCENARIOS
         for engine in scenario.engines
-        if (not options.commands or scenario.name in options.commands)
+        for together in ([v for v in victims if v != POWER], [v for v in victims if v == POWER])
+        if together
+        and (not options.commands or scenario.name in options.commands)
         and (not options.engine or engine in options.engine)
         and not options.page
     ]
     options.store.mkdir(parents=True, exist_ok=True)
+    broken = False
     with ThreadPoolExecutor(options.jobs) as pool:
         begun = [pool.submit(_try_one, options, *each) for each in chosen]
         for done in as_completed(begun):
-            new = done.result()
+            try:
+                new = done.result()
+            except Exception:
+                traceback.print_exc()
+                broken = True
+                continue
             again = {(each.engine, each.command, each.victim) for each in new}
             kept = [e for e in kept if (e.engine, e.command, e.victim) not in again] + new
             _keep(kept)
     PAGE.write_text(page(kept), "utf-8")
-    return int(any(each.outcome == LOST for each in kept))
+    return int(broken or any(each.outcome == LOST for each in kept))
 
 
-def _try_one(options: argparse.Namespace, scenario: Scenario, engine: str) -> list[Kill]:
+def _try_one(
+    options: argparse.Namespace, scenario: Scenario, engine: str, victims: Sequence[str]
+) -> list[Kill]:
     """One command, in a project and a store of its own; tells what came of it."""
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="k") as folder:
-        root = Path(folder).resolve() / "p"
-        world = worlds()[engine](root, root / "store")
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="k"))).resolve()
+        own = stack.enter_context(disk(folder)) if POWER in victims else None
+        root = (own.folder if own else folder) / "p"
+        world = worlds()[engine](root, root / "store", disk=own)
         try:
             if not scenario.within:
                 share_trees(options.store.resolve(), world.store)
@@ -259,7 +299,7 @@ def _try_one(options: argparse.Namespace, scenario: Scenario, engine: str) -> li
                     scenario,
                     most=None if options.all or options.every_step else options.most,
                     every=options.all,
-                    victims=options.victim or [COMMAND, SERVER],
+                    victims=victims,
                 )
             )
         finally:

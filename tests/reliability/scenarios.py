@@ -29,6 +29,7 @@ class Scenario:
     :param engines: for which it is.
     :param within: only steps of this part of django_dbdev.
     :param backups: how many backups one run adds.
+    :param waits: whether what it makes is on disk when it ends; else a power cut may cost that.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Scenario:
     engines: tuple[str, ...] = ("PostgreSQL", "MariaDB", "SQLite")
     within: str = ""
     backups: int = 0
+    waits: bool = True
 
 
 def _old(world: World) -> None:
@@ -139,11 +141,12 @@ def _provision(name: str, engine: str) -> Scenario:
         EMPTY,
         engines=(engine,),
         within="binaries.",
+        waits=False,
     )
 
 
 SCENARIOS = (
-    Scenario("init", ("dbdev_init",), _gone, EMPTY, EMPTY),
+    Scenario("init", ("dbdev_init",), _gone, EMPTY, EMPTY, waits=False),
     Scenario(
         "init (first of all)",
         ("dbdev_init",),
@@ -151,8 +154,9 @@ SCENARIOS = (
         EMPTY,
         EMPTY,
         engines=("PostgreSQL", "MariaDB"),
+        waits=False,
     ),
-    Scenario("reinit", ("dbdev_reinit", "--noinput"), _old, OLD, EMPTY),
+    Scenario("reinit", ("dbdev_reinit", "--noinput"), _old, OLD, EMPTY, waits=False),
     Scenario("destroy", ("dbdev_destroy", "--noinput"), _old, OLD, EMPTY),
     Scenario(
         "startserver",
@@ -179,6 +183,7 @@ SCENARIOS = (
         OLD,
         begin=_one_backup,
         backups=1,
+        waits=False,
     ),
     Scenario(
         "backup --portable",
@@ -189,6 +194,7 @@ SCENARIOS = (
         begin=_one_backup,
         engines=("PostgreSQL", "MariaDB"),
         backups=1,
+        waits=False,
     ),
     Scenario(
         "restore",

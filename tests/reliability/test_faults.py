@@ -24,6 +24,7 @@ from .conditions import (
     do_without_home_and_xdg,
     do_without_tmp,
     free_space_without_any,
+    lose_what_was_not_written,
     meet_a_quota,
     meet_closed_folders,
     read_only,
@@ -170,6 +171,10 @@ def test_without_home_xdg_and_a_place_for_temporary_files(project: Project) -> N
 
 def test_tmp_that_cannot_be_written_to(project: Project) -> None:
     do_without_tmp(project)
+
+
+def test_a_cluster_that_was_not_on_disk_when_the_power_failed(project: Project) -> None:
+    lose_what_was_not_written(project, project.datadir, "PG_VERSION")
 
 
 def test_few_descriptors(project: Project) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from . import matrix
+from .disk import NoDiskError, disk
+from .instrument import cut_power
 from .mariadb_world import MariaDbWorld
 from .scenarios import SCENARIOS, Scenario, named, needs_own_store, share_trees
 from .worlds import OLD, PostgresWorld, SqliteWorld, World, world
@@ -47,6 +49,42 @@ def test_all_of_the_shortest_command(tmp_path: Path, store: Path) -> None:
         kills = list(matrix.try_all(made, named("destroy"), victims=[matrix.COMMAND]))
     assert [each.outcome for each in kills] == [matrix.SURVIVED] * len(kills), kills
     assert kills
+
+
+@pytest.fixture
+def powered(tmp_path: Path, store: Path) -> Iterator[World]:
+    """A project on a disk whose power can be cut; its programs are elsewhere."""
+    try:
+        with disk(tmp_path) as own, world(PostgresWorld, own.folder / "p", store, own) as made:
+            yield made
+    except NoDiskError as error:
+        pytest.skip(f"this machine gives us no disk of our own: {error}")
+
+
+def test_the_power_of_the_disk(powered: World) -> None:
+    restore = named("restore")
+    restore.begin(powered)
+    found = matrix.steps(powered, restore)
+    renamed = [each for each in found if "Replacement.swap" in each.title]
+    assert len(renamed) >= 2
+    tried = (*renamed[:2], matrix.ENDED)
+    kills = [matrix.kill(powered, restore, matrix.POWER, step) for step in tried]
+    assert [each.outcome for each in kills] == [matrix.SURVIVED] * 3, kills
+
+
+def test_what_was_not_written_is_gone_with_the_power(powered: World) -> None:
+    """Else the test above would say nothing."""
+    assert powered.disk is not None
+    kept, lost = powered.root / "kept", powered.root / "lost"
+    kept.write_text("x" * 10_000)
+    powered.settle()
+    lost.write_text("x" * 10_000)
+    cut_power(powered.disk.folder)
+    with pytest.raises(OSError, match="Input/output error"):
+        (powered.root / "more").write_text("x")
+    powered.power_up()
+    assert kept.read_text() == "x" * 10_000
+    assert not lost.exists() or lost.read_text() == ""
 
 
 def test_the_page_is_a_table_of_what_came_of_them() -> None:

@@ -6,7 +6,7 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from django_dbdev.pins import Requirement
 from tests.binaries.channel import Channel, files_of
 from tests.conftest import MANAGE, SETTINGS, Project, Result, working_in
 
+from .disk import Disk
 from .instrument import server_processes
 from .warm import Warm
 
@@ -51,8 +52,16 @@ class World:
     )
     dump_options: tuple[str, ...] = ("--format", "custom")
 
-    def __init__(self, root: Path, store: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        store: Path,
+        environment: dict[str, str] | None = None,
+        disk: Disk | None = None,
+    ) -> None:
+        """:param disk: what the root is on, where its power is to be cut."""
         root.mkdir(parents=True)
+        self.disk = disk
         self.project = self.make_project(root, store, dict(environment or {}))
         self.project.write("manage.py", MANAGE)
         self.project.settings(base=self.base)
@@ -95,6 +104,28 @@ class World:
     def roots(self) -> list[Path]:
         """Where its servers may work."""
         return [self.root.resolve(), self.store.resolve() / "clusters"]
+
+    @property
+    def hit(self) -> Path:
+        """What the instrument makes when it has killed, also where that was the disk."""
+        return (self.disk.image.parent if self.disk else self.root) / "hit"
+
+    # Its disk.
+
+    def settle(self) -> None:
+        """Have all that is there on the disk."""
+        assert self.disk is not None
+        self.disk.flush()
+
+    def power_up(self) -> None:
+        """The machine starts again: nothing runs, and on the disk is what had been written."""
+        assert self.disk is not None
+        for process in working_in(self.disk.folder.resolve()):
+            with suppress(psutil.Error):
+                process.kill()
+                process.wait(10)
+        self.disk.unplug()
+        self.disk.plug_in()
 
     # Its content.
 
@@ -141,8 +172,9 @@ class World:
     def backups(self) -> list[Path]:
         return sorted(p.parent for p in self.backup_root.glob("backup-*/manifest.json"))
 
-    def damaged_backups(self) -> Iterator[str]:
-        for directory in self.backups():
+    @staticmethod
+    def damaged(backups: Iterable[Path]) -> Iterator[str]:
+        for directory in backups:
             try:
                 snapshot.verify(directory, read_manifest(directory))
             except Exception as error:
@@ -290,8 +322,8 @@ class SqliteWorld(World):
 
 
 @contextmanager
-def world(kind: type[World], root: Path, store: Path, **environment: str) -> Iterator[World]:
-    made = kind(root, store, environment)
+def world(kind: type[World], root: Path, store: Path, disk: Disk | None = None) -> Iterator[World]:
+    made = kind(root, store, disk=disk)
     try:
         yield made
     finally:

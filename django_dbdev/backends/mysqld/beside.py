@@ -27,6 +27,8 @@ from .sql import Cursor, Login
 
 _LONGEST = 64
 _MARK = re.compile(r"__dbdev_(?:new|old)_\d{20}\Z")
+#: A database has files besides those of its tables; source: MariaDB's "Error Codes", 1010.
+_HAS_FILES = 1010
 _ATTEMPTS = 5
 #: Seconds that a statement waits for tables that are in use.
 _LOCK_TIMEOUT = 2
@@ -112,13 +114,21 @@ def mend(cursor: Cursor, datadir: Path) -> str:
     return done
 
 
-def sweep(cursor: Cursor) -> list[str]:
+def sweep(cursor: Cursor, datadir: Path) -> list[str]:
     """Remove what killed commands left; their names. The server's lock must be held."""
     cursor.execute("SELECT SCHEMA_NAME FROM information_schema.SCHEMATA")
-    left = sorted(str(name) for (name,) in cursor.fetchall() if _MARK.search(str(name)))
-    for name in left:
-        drop(cursor, name)
-    return left
+    left = {str(name): mark for (name,) in cursor.fetchall() if (mark := _MARK.search(str(name)))}
+    for name, mark in sorted(left.items()):
+        try:
+            drop(cursor, name)
+        except ServerError as error:
+            if sql.code(error.__cause__) != _HAS_FILES:
+                raise
+            # A power cut can leave files of tables that the server knows nothing of.
+            for file in datadir.glob(f"*{mark[0]}/*"):
+                file.unlink()
+            drop(cursor, name)
+    return sorted(left)
 
 
 def drop(cursor: Cursor, database: str) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from ...binaries.engines import MARIADB
 from ...process.sockets import socket_directory
@@ -39,6 +40,8 @@ def socket_name(port: object) -> str:
 
 @dataclass(frozen=True)
 class MySqlFiles(ServerFiles):
+    never_empty: ClassVar[tuple[str, ...]] = ("ibdata1", "mysql/plugin.frm", "mysql.ibd")
+
     @property
     def passfile(self) -> Path:
         """An option file, as the client programs of both engines read it."""

@@ -75,7 +75,7 @@ def replace_database(served: Served, dump: Dump, *, keep: bool = False) -> None:
 
 def sweep(served: Served) -> None:
     with sql.connect(served.admin) as cursor:
-        for name in beside.sweep(cursor):
+        for name in beside.sweep(cursor, served.datadir):
             served.reporter.fact(f"Removed {name}, which an earlier command had left")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from ...process.sockets import socket_directory
 from ..server.files import ServerFiles
@@ -11,6 +12,8 @@ from ..server.files import ServerFiles
 
 @dataclass(frozen=True)
 class PostgresFiles(ServerFiles):
+    never_empty: ClassVar[tuple[str, ...]] = ("PG_VERSION", "global/pg_control")
+
     @property
     def passfile(self) -> Path:
         """In libpq's format; source: PostgreSQL documentation, "The Password File"."""

@@ -147,7 +147,7 @@ class ServerBackend(DatabaseServer):
         accounts = self.accounts()
         with self.working_alone():
             toolchain = self.find_toolchain()
-            self.check_series(toolchain)
+            self.check_cluster(toolchain)
             server = self.restarted_for(toolchain, self.control.settled())
             if server is not None:
                 port = server.port

@@ -47,9 +47,9 @@ def _settings(backend: ServerBackend) -> Iterator[Finding]:
     elif toolchain is None:
         text = f"{backend.pin.requirement} is not here yet"
         yield Finding(NOTE, backend.server_name, text, ("dbdev_init fetches it",))
-    elif backend.files.is_cluster() and not backend.made_by(toolchain):
+    elif backend.files.is_cluster():
         try:
-            backend.check_series(toolchain)
+            backend.check_cluster(toolchain)
         except DbdevError as error:
             yield Finding(ERROR, backend.server_name, error.message, error.hints)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,9 @@ class ServerFiles(ABC):
 
     tempdata: Path
     name: str
+
+    #: Files below the datadir that are never empty in a whole cluster, where there are such.
+    never_empty: ClassVar[tuple[str, ...]]
 
     @property
     def datadir(self) -> Path:
@@ -54,6 +59,14 @@ class ServerFiles(ABC):
     @abstractmethod
     def cluster_series(self) -> str:
         """The series that made the cluster, as ``series_of`` of the backend names it: "16"."""
+
+    def empty_file(self) -> str:
+        """Which file shows that the cluster is not whole; "" where none does."""
+        for name in self.never_empty:
+            with suppress(OSError):
+                if (self.datadir / name).stat().st_size == 0:
+                    return name
+        return ""
 
     def is_occupied(self) -> bool:
         """Whether the datadir holds anything at all, or is no folder."""

@@ -171,8 +171,17 @@ class DatabaseServer(ServerAlias):
 
     # The way of one init.
 
-    def check_series(self, toolchain: Toolchain) -> None:
-        """Refuse to start a cluster with programs of another series: they cannot read it."""
+    def check_cluster(self, toolchain: Toolchain) -> None:
+        """Refuse to start what is not whole, or of another series: the programs cannot read it."""
+        if empty := self.files.empty_file():
+            raise ServerError(
+                f"The cluster in {self.files.datadir} is not whole: {empty} is empty, as when the "
+                "power fails right after it was made.",
+                hints=[
+                    "to put a backup in its place: dbdev_restore",
+                    "to start empty: dbdev_reinit",
+                ],
+            )
         if self.files.is_cluster() and not self.made_by(toolchain):
             raise ServerError(
                 f"The cluster in {self.files.datadir} was made by {self.made_title()}; the pin "
@@ -216,7 +225,7 @@ class DatabaseServer(ServerAlias):
                 f"There is no cluster in {self.files.datadir}.", hints=["make one: dbdev_init"]
             )
         toolchain = self.find_toolchain()
-        self.check_series(toolchain)
+        self.check_cluster(toolchain)
         return toolchain
 
     def new_cluster(self, toolchain: Toolchain, accounts: Sequence[Account], port: int) -> Path:
