@@ -1,8 +1,13 @@
-"""Snapshots while pgbench writes: every one is consistent."""
+"""While pgbench writes: snapshots are consistent, and so is what a killed server leaves."""
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,6 +36,58 @@ def client(project: Project) -> tuple[Path, dict[str, str]]:
     }
 
 
+@contextmanager
+def load(project: Project, scale: int, clients: int) -> Iterator[subprocess.Popen[bytes]]:
+    programs, environment = client(project)
+    subprocess.run(
+        [programs / "pgbench", "-i", "-q", "-s", str(scale)],
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
+    bench = subprocess.Popen(
+        [programs / "pgbench", "-c", str(clients), "-j", "2", "-T", "600", "-n"],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield bench
+    finally:
+        bench.terminate()
+        bench.wait(30)
+
+
+def transactions(project: Project) -> int:
+    """How many are in the history, which agrees with all balances."""
+    ((accounts, branches, tellers, history),) = project.query(SUMS)
+    assert accounts == branches == tellers == history
+    count: int = project.query("SELECT count(*) FROM pgbench_history")[0][0]
+    return count
+
+
+@pytest.mark.parametrize("victim", ["backend", "postmaster"])
+def test_killed_in_the_middle_of_it(project: Project, victim: str) -> None:
+    """As the kernel does when it is out of memory: whichever process it takes."""
+    project.manage("dbdev_init").ok()
+    with load(project, 1, 4) as bench:
+        while not project.query("SELECT 1 FROM pgbench_history LIMIT 1"):
+            time.sleep(0.05)
+        before = transactions(project)
+        # What has been committed before it is on disk with it.
+        project.query("SET synchronous_commit = on; CREATE TABLE marked ()")
+        ((backend,),) = project.query(
+            "SELECT min(pid) FROM pg_stat_activity WHERE application_name = 'pgbench'"
+        )
+        os.kill(backend if victim == "backend" else project.pid(), signal.SIGKILL)
+        assert bench.wait(30) != 0
+    project.manage("dbdev_startserver").ok()
+    assert transactions(project) >= before
+    log = (project.tempdata / "PostgresBackend.log").read_text()
+    assert "automatic recovery in progress" in log
+    project.manage("dbdev_backup").ok()
+
+
 @pytest.mark.slow
 def test_snapshots_under_load(project: Project) -> None:
     # Checkpoints all the time, which recycle what WAL is not held.
@@ -39,41 +96,23 @@ def test_snapshots_under_load(project: Project) -> None:
         'settings = { checkpoint_timeout = "30s", max_wal_size = "16MB", min_wal_size = "2MB" }\n'
     )
     project.manage("dbdev_init").ok()
-    programs, environment = client(project)
-    subprocess.run(
-        [programs / "pgbench", "-i", "-q", "-s", "10"],
-        env=environment,
-        check=True,
-        capture_output=True,
-    )
     project.query("CREATE EXTENSION amcheck")
-    load = subprocess.Popen(
-        [programs / "pgbench", "-c", "8", "-j", "2", "-T", "600", "-n"],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
+    with load(project, 10, 8) as bench:
         for number in range(20):
             project.manage("dbdev_backup", "-n", f"n{number}").ok()
-            assert load.poll() is None
-    finally:
-        load.terminate()
-        load.wait(30)
+            assert bench.poll() is None
     assert len(backups(project)) == 20
     counts = []
     for number in range(20):
         project.manage("dbdev_restore", "-n", f"n{number}", "--no-safety", "--verify").ok()
-        _, environment = client(project)
+        programs, environment = client(project)
         subprocess.run(
             [programs / "pg_amcheck", "--all", "--heapallindexed"],
             env=environment,
             check=True,
             capture_output=True,
         )
-        ((accounts, branches, tellers, history),) = project.query(SUMS)
-        assert accounts == branches == tellers == history
-        counts.append(project.query("SELECT count(*) FROM pgbench_history")[0][0])
+        counts.append(transactions(project))
         assert_nothing_is_shared(project)
     assert counts == sorted(counts)
     assert counts[-1] > counts[0]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +18,11 @@ from typing import Any, Protocol
 
 from ...exceptions import ConfigurationError, ForeignServerError, ServerError
 from ..server.accounts import Account
+from ..server.control import START_TIMEOUT
 from .commands import SESSION, SUPERUSER
+
+#: What a server says for a while when one of its processes was killed; libpq tells no code.
+_RECOVERING = re.compile("the database system is (in recovery mode|starting up|not yet accepting)")
 
 
 class Cursor(Protocol):
@@ -46,32 +52,25 @@ def superuser(socket_directory: Path, port: int) -> Login:
 
 @contextmanager
 def connect(login: Login) -> Iterator[Cursor]:
-    """A cursor, each statement its own transaction.
+    """A cursor, each statement its own transaction. A server that recovers is waited for.
 
     :raises ServerError: when the server refuses, or goes down meanwhile; ``__cause__`` is the
         driver's error.
     """
     library = driver()
-    try:
-        with _own_variables_alone():
-            connection = library.connect(
-                host=login.host,
-                port=login.port,
-                dbname=login.database,
-                user=login.user,
-                password=login.password,
-                connect_timeout=10,
-                application_name="django_dbdev",
-                client_encoding="UTF8",
-                options=" ".join(f"-c {name}={value}" for name, value in SESSION.items()),
-                sslmode="disable",
-                gssencmode="disable",
-            )
-    except library.Error as error:
-        raise ServerError(
-            f"The server on {login.host}:{login.port} refused {login.user!r} "
-            f"(database {login.database!r}): {str(error).strip()}"
-        ) from error
+    deadline = time.monotonic() + START_TIMEOUT
+    while True:
+        try:
+            connection = _connection(library, login)
+            break
+        except library.Error as error:
+            if _RECOVERING.search(str(error)) and time.monotonic() < deadline:
+                time.sleep(0.05)
+                continue
+            raise ServerError(
+                f"The server on {login.host}:{login.port} refused {login.user!r} "
+                f"(database {login.database!r}): {str(error).strip()}"
+            ) from error
     try:
         connection.autocommit = True
         with connection.cursor() as cursor:
@@ -87,6 +86,23 @@ def connect(login: Login) -> Iterator[Cursor]:
         ) from error
     finally:
         connection.close()
+
+
+def _connection(library: Any, login: Login) -> Any:
+    with _own_variables_alone():
+        return library.connect(
+            host=login.host,
+            port=login.port,
+            dbname=login.database,
+            user=login.user,
+            password=login.password,
+            connect_timeout=10,
+            application_name="django_dbdev",
+            client_encoding="UTF8",
+            options=" ".join(f"-c {name}={value}" for name, value in SESSION.items()),
+            sslmode="disable",
+            gssencmode="disable",
+        )
 
 
 @contextmanager

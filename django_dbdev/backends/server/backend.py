@@ -233,6 +233,9 @@ class ServerBackend(DatabaseServer):
             server = self.control.settled()
             if server is not None and self.files.is_cluster():
                 server = self.restarted_for(self.toolchain_of_cluster(), server)
+            if server is not None and not self.is_answering(server.port):
+                # One that could not recover has gone down.
+                server = self.control.running()
             if server is not None:
                 self._tell_it_runs(server)
                 return
