@@ -12,7 +12,7 @@ from pathlib import Path
 from ..exceptions import ConfigurationError
 from ..reporting import size
 from .manifest import Manifest, try_manifest
-from .names import Place, finished, refuse_dangling
+from .names import RESERVED, Place, finished, refuse_dangling
 from .snapshot import own_size
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -156,8 +156,15 @@ def to_clear(
     older_than: timedelta | None = None,
     name: str | None = None,
 ) -> list[Listed]:
-    """Which backups go: those that all conditions allow to go, the oldest first."""
-    last = len(backups) - (keep or 0)
+    """Which backups go: those that all conditions allow to go, the oldest first.
+
+    :param keep: how many of those that somebody made stay, and what was kept of data that has been
+        replaced since.
+    """
+    last = len(backups)
+    if keep:
+        made = [i for i, each in enumerate(backups) if each.place.name not in RESERVED]
+        last = made[-keep] if len(made) >= keep else 0
     return [
         each
         for index, each in enumerate(backups)

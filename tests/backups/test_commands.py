@@ -159,6 +159,12 @@ def test_clearing(ready: Project) -> None:
     assert [b["name"] for b in listed(ready)] == ["b", "d"]
     # What others linked to is whole.
     ready.manage("dbdev_restore", "--verify", "-n", "d").ok()
+    # What restores keep takes the place of none that somebody made.
+    ready.manage("dbdev_clearbackups", "--keep", "2", "--noinput").ok()
+    assert [b["name"] for b in listed(ready)] == ["b", "d", "before-restore"]
+    ready.manage("dbdev_backup", "-n", "e").ok()
+    ready.manage("dbdev_clearbackups", "--keep", "1", "--noinput").ok()
+    assert [b["name"] for b in listed(ready)] == ["e"]
     ready.manage("dbdev_clearbackups", "--noinput").ok()
     assert backups(ready) == []
     assert numbers(ready) == [1]

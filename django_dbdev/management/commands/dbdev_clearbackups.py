@@ -21,7 +21,12 @@ class Command(BaseDbdevCommand):
     )
 
     def add_extra_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--keep", type=int, metavar="N", help="Keep the latest N.")
+        parser.add_argument(
+            "--keep",
+            type=int,
+            metavar="N",
+            help="Keep the latest N, and what restores, loads and upgrades have kept since.",
+        )
         parser.add_argument(
             "--older-than", metavar="AGE", help="Only older ones, such as 7d, 12h or 2w."
         )
