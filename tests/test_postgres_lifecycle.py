@@ -407,7 +407,7 @@ def test_stopping_disconnects_clients_and_loses_nothing(project: Project) -> Non
 def test_a_cluster_of_another_major_version_is_not_touched(project: Project) -> None:
     project.datadir.mkdir(parents=True)
     (project.datadir / "global").mkdir()
-    (project.datadir / "global" / "pg_control").write_bytes(b"")
+    (project.datadir / "global" / "pg_control").write_bytes(bytes(8192))
     (project.datadir / "PG_VERSION").write_text("16\n")
     for command in ("dbdev_init", "dbdev_startserver", "dbdev_fgrunserver"):
         failed = project.manage(command).failed(4)

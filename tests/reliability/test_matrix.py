@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,40 +52,51 @@ def test_all_of_the_shortest_command(tmp_path: Path, store: Path) -> None:
     assert kills
 
 
-@pytest.fixture
-def powered(tmp_path: Path, store: Path) -> Iterator[World]:
+@contextmanager
+def powered(kind: type[World], folder: Path, store: Path) -> Iterator[World]:
     """A project on a disk whose power can be cut; its programs are elsewhere."""
     try:
-        with disk(tmp_path) as own, world(PostgresWorld, own.folder / "p", store, own) as made:
+        with disk(folder) as own, world(kind, own.folder / "p", store, own) as made:
             yield made
     except NoDiskError as error:
         pytest.skip(f"this machine gives us no disk of our own: {error}")
 
 
-def test_the_power_of_the_disk(powered: World) -> None:
-    restore = named("restore")
-    restore.begin(powered)
-    found = matrix.steps(powered, restore)
-    renamed = [each for each in found if "Replacement.swap" in each.title]
-    assert len(renamed) >= 2
-    tried = (*renamed[:2], matrix.ENDED)
-    kills = [matrix.kill(powered, restore, matrix.POWER, step) for step in tried]
+@pytest.mark.parametrize(
+    ("kind", "command", "part"),
+    [
+        (PostgresWorld, "restore", "Replacement.swap"),
+        # Right after RENAME TABLE.
+        (MariaDbWorld, "loaddump (SQL)", "ballast.held"),
+    ],
+)
+def test_the_power_of_the_disk(
+    tmp_path: Path, store: Path, kind: type[World], command: str, part: str
+) -> None:
+    with powered(kind, tmp_path, store) as made:
+        scenario = named(command)
+        scenario.begin(made)
+        there = [each for each in matrix.steps(made, scenario) if part in each.title]
+        assert len(there) >= 2
+        tried = (there[0], there[-1], matrix.ENDED)
+        kills = [matrix.kill(made, scenario, matrix.POWER, step) for step in tried]
     assert [each.outcome for each in kills] == [matrix.SURVIVED] * 3, kills
 
 
-def test_what_was_not_written_is_gone_with_the_power(powered: World) -> None:
+def test_what_was_not_written_is_gone_with_the_power(tmp_path: Path, store: Path) -> None:
     """Else the test above would say nothing."""
-    assert powered.disk is not None
-    kept, lost = powered.root / "kept", powered.root / "lost"
-    kept.write_text("x" * 10_000)
-    powered.settle()
-    lost.write_text("x" * 10_000)
-    cut_power(powered.disk.folder)
-    with pytest.raises(OSError, match="Input/output error"):
-        (powered.root / "more").write_text("x")
-    powered.power_up()
-    assert kept.read_text() == "x" * 10_000
-    assert not lost.exists() or lost.read_text() == ""
+    with powered(PostgresWorld, tmp_path, store) as made:
+        assert made.disk is not None
+        kept, lost = made.root / "kept", made.root / "lost"
+        kept.write_text("x" * 10_000)
+        made.settle()
+        lost.write_text("x" * 10_000)
+        cut_power(made.disk.folder)
+        with pytest.raises(OSError, match="Input/output error"):
+            (made.root / "more").write_text("x")
+        made.power_up()
+        assert kept.read_text() == "x" * 10_000
+        assert not lost.exists() or lost.read_text() == ""
 
 
 def test_the_page_is_a_table_of_what_came_of_them() -> None:
