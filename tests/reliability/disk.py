@@ -14,6 +14,10 @@ class NoDiskError(Exception):
     """This machine does not let us have one."""
 
 
+class BusyError(Exception):
+    """Somebody has files there."""
+
+
 @dataclass(frozen=True)
 class Disk:
     """An ext4 file system in a file, mounted at a folder."""
@@ -25,8 +29,11 @@ class Disk:
         _run("mount", "-o", "loop", self.image, self.folder)
 
     def unplug(self) -> None:
-        """Nobody may have files there: else it would be plugged in twice."""
-        _run("umount", self.folder)
+        """:raises BusyError: it would be plugged in twice else."""
+        try:
+            _run("umount", self.folder)
+        except subprocess.CalledProcessError as error:
+            raise BusyError(error.stderr.decode()) from error
 
     def flush(self) -> None:
         """Have all that was written on the disk."""

@@ -20,7 +20,7 @@ from django_dbdev.pins import Requirement
 from tests.binaries.channel import Channel, files_of
 from tests.conftest import MANAGE, SETTINGS, Project, Result, working_in
 
-from .disk import Disk
+from .disk import BusyError, Disk
 from .instrument import server_processes
 from .warm import Warm
 
@@ -120,11 +120,20 @@ class World:
     def power_up(self) -> None:
         """The machine starts again: nothing runs, and on the disk is what had been written."""
         assert self.disk is not None
-        for process in working_in(self.disk.folder.resolve()):
-            with suppress(psutil.Error):
-                process.kill()
-                process.wait(10)
-        self.disk.unplug()
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            for process in working_in(self.disk.folder.resolve()):
+                with suppress(psutil.Error):
+                    process.kill()
+                    process.wait(10)
+            try:
+                self.disk.unplug()
+                break
+            except BusyError:
+                # One that was just being started.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
         self.disk.plug_in()
 
     # Its content.
