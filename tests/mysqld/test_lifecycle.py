@@ -439,6 +439,7 @@ def test_a_cluster_of_123_goes_on(
         [
             installed,
             "--no-defaults",
+            f"--basedir={mariadb_bindir.parent}",
             f"--datadir={mysql.datadir}",
             "--auth-root-authentication-method=normal",
             f"--user={psutil.Process().username()}",
